@@ -1,0 +1,63 @@
+# Two commands for a person: `make demo` and `make test`. The rest is for developers.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# TORCH_SPEC=torch==2.13.0 takes the index's own build, for machines with a GPU.
+TORCH_SPEC ?=
+
+.PHONY: demo test unit check torture bench-parity bench-trl clean
+
+demo: $(VENV)/.installed
+	$(BIN)/assay demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow and not model"
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check src tests benchmarks scripts
+	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_recipes.py
+
+# Kill loops: minutes, not part of the suite.
+torture: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/torture_train.py
+
+# Our scores against transformers' own padded batches, SmolLM2, 200 real rows.
+bench-parity: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/score_parity.py
+
+# Our losses against TRL's RewardTrainer, step by step; TRL gets an environment of its own.
+bench-trl: $(VENV)/.installed-dev .venv-trl/.installed
+	$(BIN)/python benchmarks/trl_parity.py --trl-python .venv-trl/bin/python
+
+$(VENV)/.torch: scripts/install-torch
+	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
+	@echo "installing Assay and what it needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
+	@echo "installing Assay, what it needs and the test tools into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+.venv-trl/.torch: scripts/install-torch
+	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-trl
+	@touch $@
+
+.venv-trl/.installed: .venv-trl/.torch constraints.txt
+	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt \
+	  trl==1.16.0 transformers accelerate datasets peft safetensors
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .venv-trl build dist *.egg-info

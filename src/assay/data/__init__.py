@@ -1,0 +1,1 @@
+"""Rows, groups, templates, token ids."""

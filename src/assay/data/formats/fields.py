@@ -1,0 +1,143 @@
+"""Fields of a row, read as the type that they must have; errors name the field and the mend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from assay.data.strict_json import JsonObject
+from assay.errors import DataError
+
+
+def require(row: JsonObject, field: str, *, within: str = "") -> object:
+    """The value of a field that has to be there.
+
+    Args:
+        row: a row, or an object inside it.
+        field: the key.
+        within: how messages call `row` where it is an object inside the row.
+
+    Raises:
+        DataError: there is no such field.
+    """
+    if field not in row:
+        place = f" in '{within}'" if within else ""
+        raise DataError(
+            f"there is no field '{field}'{place}, only {field_names(row)}",
+            mend="add or rename it, or name another format",
+        )
+    return row[field]
+
+
+def text(row: JsonObject, field: str) -> str:
+    """A field that holds text.
+
+    Raises:
+        DataError: it is missing or holds something else.
+    """
+    return as_text(require(row, field), field)
+
+
+def as_text(value: object, field: str) -> str:
+    """A value that must be text.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if not isinstance(value, str):
+        raise wrong_type(field, value, "text")
+    return value
+
+
+def as_objects(value: object, field: str) -> tuple[JsonObject, ...]:
+    """A value that must be a list of objects; null counts as none.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise wrong_type(field, value, "a list of objects")
+    for index, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise wrong_type(f"{field}[{index}]", item, "an object")
+    return tuple(value)
+
+
+def optional_number(row: JsonObject, field: str) -> float | None:
+    """A finite number, or None where the field is missing or null.
+
+    Raises:
+        DataError: it is something else.
+    """
+    value = row.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(field, value, "a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise DataError(f"'{field}' is not a finite number", mend="write a finite number or null")
+    return number
+
+
+def optional_tools(row: JsonObject) -> tuple[JsonObject, ...] | None:
+    """`tools`: the descriptions of functions that the prompt offers, or None.
+
+    Raises:
+        DataError: it is not a list of objects.
+    """
+    return as_objects(row.get("tools"), "tools") or None
+
+
+_OURS = ("add_generation_prompt", "continue_final_message", "chat_template", "tokenize")
+
+
+def template_kwargs(row: JsonObject) -> JsonObject:
+    """`chat_template_kwargs`: what the chat template is given besides the messages.
+
+    Raises:
+        DataError: it is not an object, or would change how the text is cut or closed.
+    """
+    value = row.get("chat_template_kwargs")
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise wrong_type("chat_template_kwargs", value, "an object")
+    for name in _OURS:
+        if name in value:
+            raise DataError(
+                f"'chat_template_kwargs' sets '{name}', which Assay decides",
+                mend=f"leave '{name}' out",
+            )
+    return value
+
+
+def field_names(row: JsonObject, limit: int = 12) -> str:
+    """The names of the fields of a row, for messages."""
+    names = [f"'{name[:40]}'" for name in row][:limit]
+    more = ["..."] if len(row) > limit else []
+    return ", ".join(names + more) or "none"
+
+
+def remaining(row: JsonObject, used: Collection[str]) -> JsonObject:
+    """The fields of a row that a format did not use."""
+    return {field: value for field, value in row.items() if field not in used}
+
+
+def wrong_type(field: str, value: object, wanted: str) -> DataError:
+    """The error of a field that holds another type than it must."""
+    return DataError(f"'{field}' is {_kind(value)}, not {wanted}", mend=f"write {wanted}")
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    kinds = {str: "text", dict: "an object", list: "a list", int: "a number", float: "a number"}
+    return kinds.get(type(value), type(value).__name__)

@@ -1,0 +1,83 @@
+"""Rows that are only scored: a prompt with responses, a conversation, a text as it stands."""
+
+from __future__ import annotations
+
+from assay.data.formats.building import answer, row_group
+from assay.data.formats.fields import (
+    optional_tools,
+    remaining,
+    require,
+    template_kwargs,
+    text,
+    wrong_type,
+)
+from assay.data.formats.messages import assistant, read_messages, read_turns, user
+from assay.data.formats.registry import FormatOptions, VerbatimText, register_format
+from assay.data.records import Group, Source
+from assay.data.strict_json import JsonObject
+from assay.errors import DataError
+
+_OPTIONAL = ("tools", "chat_template_kwargs")
+
+
+@register_format(
+    "responses",
+    fields="prompt, responses",
+    rank=60,
+    detects=lambda row: "responses" in row,
+    comparisons=False,
+)
+def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> Group:
+    """One prompt (text or messages) with responses (each text, a message or several)."""
+    prompt, responses = require(row, "prompt"), require(row, "responses")
+    if not isinstance(responses, list):
+        raise wrong_type("responses", responses, "a list")
+    if not responses:
+        raise DataError("'responses' is empty", mend="write at least one response")
+    fields = [f"responses[{index}]" for index in range(len(responses))]
+    return row_group(
+        source,
+        read_turns(prompt, "prompt", user),
+        tuple(
+            answer(read_turns(value, field, assistant), field)
+            for value, field in zip(responses, fields, strict=True)
+        ),
+        tools=optional_tools(row),
+        template_kwargs=template_kwargs(row),
+        extra=remaining(row, ("prompt", "responses", *_OPTIONAL)),
+    )
+
+
+@register_format(
+    "messages",
+    fields="messages",
+    rank=70,
+    detects=lambda row: "messages" in row,
+    comparisons=False,
+)
+def read_conversation(row: JsonObject, source: Source, options: FormatOptions) -> Group:
+    """A conversation; all turns behind the last user turn are the response."""
+    messages = read_messages(require(row, "messages"), "messages")
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    if not users:
+        raise DataError("'messages' holds no user turn", mend="begin with the user's question")
+    behind = users[-1] + 1
+    return row_group(
+        source,
+        messages[:behind],
+        (answer(messages[behind:], "messages"),),
+        tools=optional_tools(row),
+        template_kwargs=template_kwargs(row),
+        extra=remaining(row, ("messages", *_OPTIONAL)),
+    )
+
+
+@register_format(
+    "text", fields="text", rank=80, detects=lambda row: "text" in row, comparisons=False
+)
+def read_text(row: JsonObject, source: Source, options: FormatOptions) -> VerbatimText:
+    """A text that the model reads as it stands."""
+    verbatim = text(row, "text")
+    if not verbatim:
+        raise DataError("'text' is empty", mend="write the text, or leave the row out")
+    return VerbatimText(verbatim, source)

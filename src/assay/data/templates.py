@@ -1,0 +1,188 @@
+"""Templates: how messages become text. Each one is a Jinja chat template, whatever its origin.
+
+A template is resolved against a tokenizer once. The result holds beginning-of-text and end tokens
+explicitly, so that any program that renders it with the plain Jinja text (transformers, vLLM)
+and adds no special tokens reads exactly what Assay trained on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from assay.errors import TemplateError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+End = Literal["eos", "none"]
+
+_ONE_TURN = (
+    "{%- if messages | length > 2 or messages[0].role != 'user' -%}"
+    "{{ raise_exception('this template reads one user message and one answer') }}"
+    "{%- endif -%}"
+)
+
+
+_FIXED_DATE = {
+    "d": "26", "-d": "26", "e": "26", "m": "07", "-m": "7", "y": "24", "Y": "2024", "j": "208",
+    "a": "Fri", "A": "Friday", "b": "Jul", "B": "July", "w": "5", "u": "5", "U": "29", "W": "30",
+    "H": "00", "I": "12", "M": "00", "S": "00", "f": "000000", "p": "AM", "Z": "", "z": "",
+    "D": "07/26/24", "x": "07/26/24", "F": "2024-07-26", "R": "00:00", "T": "00:00:00",
+    "X": "00:00:00", "c": "Fri Jul 26 00:00:00 2024",
+}  # fmt: skip
+"""26 July 2024, for each directive of `strftime`."""
+
+_FIXED_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f" | replace('%{code}', '{text}')" for code, text in _FIXED_DATE.items())
+    + " }}{%- endmacro %}\n"
+)
+"""What a template reads when it asks for today's date: rewards must not change overnight.
+
+It stands in the template itself, so that every program that renders it reads the same date. Jinja
+drops the newline behind it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A registered template. `end` says whether the end token closes each text."""
+
+    name: str
+    jinja: str
+    end: End
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedTemplate:
+    """A template bound to a tokenizer: `jinja` alone gives the exact text."""
+
+    name: str
+    jinja: str
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the Jinja text."""
+        return hashlib.sha256(self.jinja.encode()).hexdigest()[:16]
+
+
+_REGISTRY: dict[str, Template] = {}
+
+
+def register_template(name: str, jinja: str, *, end: End) -> Template:
+    """Make a template known by name.
+
+    Args:
+        name: how recipes and `--template` call it.
+        jinja: reads `messages`, and `add_generation_prompt` where it makes sense.
+        end: `eos` appends the tokenizer's end token to each text, `none` appends nothing.
+    """
+    template = Template(name, jinja, end)
+    _REGISTRY[name] = template
+    return template
+
+
+def registered_templates() -> list[str]:
+    """Names of all registered templates."""
+    return sorted(_REGISTRY)
+
+
+register_template(
+    "chatml",
+    "{%- if messages[0].role != 'system' -%}"
+    "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
+    "{%- endif -%}"
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}",
+    end="none",
+)
+register_template(
+    "cvalues-zh",
+    _ONE_TURN + "{{ '根据以下问题，写一个合适的回答。\\n\\n### 问题：\\n' + messages[0].content"
+    " + '\\n\\n### 回答：\\n' }}"
+    "{%- if messages | length > 1 -%}{{ messages[1].content }}{%- endif -%}",
+    end="eos",
+)
+register_template(
+    "homework",
+    _ONE_TURN + "{{ 'BEGINNING OF CONVERSATION: USER: ' + messages[0].content + ' ASSISTANT:' }}"
+    "{%- if messages | length > 1 -%}{{ messages[1].content }}{%- endif -%}",
+    end="eos",
+)
+
+
+def resolve_template(
+    choice: str, tokenizer: PreTrainedTokenizerBase, *, end: Literal["auto", "eos", "none"] = "auto"
+) -> ResolvedTemplate:
+    """Bind a template to a tokenizer.
+
+    Args:
+        choice: `auto` (the tokenizer's own), a registered name, or a path ending in `.jinja`.
+        tokenizer: gives the begin and end tokens.
+        end: overrides what a registered template says of its end; for the others, `eos`
+            appends the end token to whatever they render.
+
+    Raises:
+        TemplateError: there is no such template, or the tokenizer lacks what it needs.
+    """
+    if choice == "auto":
+        name, jinja, closes = "auto", _own_template(tokenizer), end == "eos"
+    elif choice.endswith((".jinja", ".j2")):
+        name, jinja, closes = choice, _read(choice), end == "eos"
+    elif choice in _REGISTRY:
+        template = _REGISTRY[choice]
+        closes = (template.end if end == "auto" else end) == "eos"
+        name, jinja = choice, _begin(tokenizer) + template.jinja
+    else:
+        near = difflib.get_close_matches(choice.lower(), ["auto", *_REGISTRY], n=1)
+        raise TemplateError(
+            f"unknown template '{choice}'",
+            mend=(f"did you mean '{near[0]}'? " if near else "")
+            + f"known: auto, {', '.join(registered_templates())}, or a file ending in .jinja",
+        )
+    if closes:
+        if tokenizer.eos_token is None:
+            raise TemplateError(
+                f"template '{name}' closes with the end token, and the tokenizer has none",
+                mend="set model.template_end: none",
+            )
+        # Jinja drops one newline at the end of a template; nothing else before the end token goes.
+        jinja = jinja.removesuffix("\n") + "{{ '' if add_generation_prompt else eos_token }}"
+    if "strftime_now" in jinja and not jinja.startswith(_FIXED_CLOCK):
+        jinja = _FIXED_CLOCK + jinja
+    return ResolvedTemplate(name, jinja)
+
+
+def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A registered template starts with the begin token where the tokenizer would add it."""
+    added = tokenizer("")["input_ids"]
+    return "{{ bos_token }}" if added and added[0] == tokenizer.bos_token_id else ""
+
+
+def _own_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    if not template:
+        raise TemplateError(
+            "the tokenizer has no chat template",
+            mend=f"name one: {', '.join(registered_templates())}, or a file ending in .jinja",
+        )
+    return str(template)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise TemplateError("no such template file", where=path, mend="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(
+            f"cannot be read ({error})", where=path, mend="give a Jinja file in UTF-8"
+        ) from None

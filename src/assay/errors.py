@@ -1,0 +1,73 @@
+"""One exception tree. Every message says what was wrong, where, and the mend.
+
+    AssayError
+    ├── ConfigError      a recipe, a flag or their combination
+    ├── DataError        rows of a file
+    ├── TemplateError    a template that cannot render or does not exist
+    ├── ModelError       a model directory, a head, an adapter
+    ├── PullError        fetching a model
+    ├── CheckpointError  a run directory or a checkpoint in it
+    ├── OutputError      a place to write to
+    └── ResourceError    memory, a device
+
+The command line prints `str(error)` as one line and exits with code 2.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AssayError(Exception):
+    """A mistake that the user can mend.
+
+    Args:
+        what: what is wrong, one clause without a full stop.
+        where: the place: `file:line`, a field, a directory.
+        mend: what to do about it, one clause without a full stop.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, what: str, *, where: object = None, mend: str | None = None) -> None:
+        self.what = what
+        self.where = None if where is None else str(where)
+        self.mend = mend
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        mend = f"; {self.mend}" if self.mend else ""
+        return " ".join(f"{place}{self.what}{mend}".split())
+
+
+class ConfigError(AssayError):
+    """A recipe, a flag, or a combination of them that cannot be meant."""
+
+
+class DataError(AssayError):
+    """Rows that cannot be read as what they should be."""
+
+
+class TemplateError(AssayError):
+    """A template that does not exist or cannot render a conversation."""
+
+
+class ModelError(AssayError):
+    """A model that cannot be loaded, or cannot give rewards."""
+
+
+class PullError(AssayError):
+    """A model that could not be fetched."""
+
+
+class CheckpointError(AssayError):
+    """A run or checkpoint that is missing, torn, or of another run."""
+
+
+class OutputError(AssayError):
+    """A place that cannot be written to."""
+
+
+class ResourceError(AssayError):
+    """Memory or a device that is not there."""

@@ -1,0 +1,1 @@
+"""Metrics over comparisons, and the evaluation of a model."""

@@ -1,0 +1,140 @@
+"""Metrics over comparisons. Numpy and scipy only; every accuracy carries its uncertainty.
+
+Shapes: C comparisons, P prompts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One decided comparison with the rewards of its two responses."""
+
+    prompt: str
+    chosen_reward: float
+    rejected_reward: float
+    chosen_tokens: int
+    rejected_tokens: int
+    tag: str = ""
+
+    @property
+    def margin(self) -> float:
+        """Reward of the better response minus that of the worse."""
+        return self.chosen_reward - self.rejected_reward
+
+    @property
+    def result(self) -> str:
+        """`win`, `tie` or `loss`; a tie is not a win."""
+        return "win" if self.margin > 0 else "tie" if self.margin == 0 else "loss"
+
+
+def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
+    """Accuracy with its interval, margins, moments of the rewards, and the length baseline.
+
+    `accuracy` counts strict wins. Its standard error and interval are clustered by prompt:
+    comparisons of one prompt share responses and do not count as independent.
+
+    Raises:
+        ValueError: there is no comparison.
+    """
+    if not scored:
+        raise ValueError("no comparison to compute metrics of")
+    chosen_C = np.array([item.chosen_reward for item in scored])
+    rejected_C = np.array([item.rejected_reward for item in scored])
+    margin_C = chosen_C - rejected_C
+    prompts, cluster_C = np.unique([item.prompt for item in scored], return_inverse=True)
+    win_C = (margin_C > 0).astype(np.float64)
+    accuracy, error, interval = clustered_accuracy(win_C, cluster_C)
+    every = np.concatenate([chosen_C, rejected_C])
+    return {
+        "accuracy": accuracy,
+        "wins": int(win_C.sum()),
+        "ties": int((margin_C == 0).sum()),
+        "losses": int((margin_C < 0).sum()),
+        "num_comparisons": len(scored),
+        "num_prompts": len(prompts),
+        "accuracy_se": None if math.isnan(error) else error,
+        "accuracy_ci95": list(interval),
+        "length_baseline": length_baseline(scored),
+        "mean_margin": float(margin_C.mean()),
+        "reward_mean": float(every.mean()),
+        "reward_std": float(every.std(ddof=1)),
+        "chosen_mean": float(chosen_C.mean()),
+        "rejected_mean": float(rejected_C.mean()),
+        "by_tag": _by_tag(scored),
+    }
+
+
+def length_baseline(scored: Sequence[Scored]) -> float:
+    """Accuracy of "the longer response (in tokens) wins", equal lengths counting one half."""
+    points = [
+        1.0 if s.chosen_tokens > s.rejected_tokens else 0.5 * (s.chosen_tokens == s.rejected_tokens)
+        for s in scored
+    ]
+    return float(np.mean(points))
+
+
+def clustered_accuracy(
+    win_C: Floats, cluster_C: NDArray[np.intp], level: float = 0.95
+) -> tuple[float, float, tuple[float, float]]:
+    """Mean of wins, its standard error clustered by prompt, and an interval.
+
+    The standard error is the sandwich one, with the small-sample factor P / (P - 1). The interval
+    is Wilson's (1927) with the effective number of comparisons that this error implies and
+    Student's t with P - 1 degrees: near 0 and 1, and with few prompts, the plain normal interval
+    covers far less than it says. When all prompts have the same share of wins the error is 0 and
+    says nothing, and the number of prompts stands as the effective number.
+
+    Returns:
+        accuracy, standard error (nan for one prompt), (low, high).
+    """
+    accuracy = float(win_C.mean())
+    num_prompts = int(cluster_C.max()) + 1
+    if num_prompts == 1:
+        return accuracy, math.nan, (0.0, 1.0)
+    wins_P = np.bincount(cluster_C, weights=win_C, minlength=num_prompts)
+    size_P = np.bincount(cluster_C, minlength=num_prompts)
+    # wins - size * accuracy, times C: whole numbers, so that equal shares give exactly 0.
+    residual_P = wins_P * len(win_C) - size_P * win_C.sum()
+    variance = float((residual_P**2).sum()) / len(win_C) ** 4 * num_prompts / (num_prompts - 1)
+    effective = accuracy * (1 - accuracy) / variance if variance > 0 else float(num_prompts)
+    effective = min(max(effective, 1.0), float(len(win_C)))
+    quantile = float(stats.t.ppf(0.5 + level / 2, num_prompts - 1))
+    return accuracy, math.sqrt(variance), wilson_interval(accuracy, effective, quantile)
+
+
+def wilson_interval(share: float, count: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval of a share of `count` trials (Wilson, 1927)."""
+    square = quantile**2 / count
+    centre = (share + square / 2) / (1 + square)
+    half = quantile / (1 + square) * math.sqrt(share * (1 - share) / count + square / (4 * count))
+    # The share lies within, whatever the last bit of a rounding says.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def _by_tag(scored: Sequence[Scored]) -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = {}
+    for tag in sorted({item.tag for item in scored if item.tag}):
+        part = [item for item in scored if item.tag == tag]
+        results = [item.result for item in part]
+        table[tag] = {
+            "accuracy": results.count("win") / len(part),
+            "wins": results.count("win"),
+            "ties": results.count("tie"),
+            "losses": results.count("loss"),
+            "num_comparisons": len(part),
+            "mean_margin": float(np.mean([item.margin for item in part])),
+            "length_baseline": length_baseline(part),
+        }
+    return table

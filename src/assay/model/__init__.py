@@ -1,0 +1,1 @@
+"""The reward model: opening, saving, fetching, and its rewards."""

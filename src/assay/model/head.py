@@ -1,0 +1,30 @@
+"""The reward head: one row, no bias, drawn from the seed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from assay.notices import notice
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@torch.no_grad()
+def initialise_head(classifier: PreTrainedModel, seed: int) -> None:
+    """Draw `score.weight` [1, D] from N(0, 1 / (D + 1)) (variance), on CPU in float32.
+
+    The scale is that of Stiennon et al., 2020, appendix B.1; the draw depends on the seed and D
+    only, not on device, dtype or sharding. Families whose head is not one linear layer `score`
+    (encoders) keep the head that transformers drew, from the same seed.
+    """
+    head = getattr(classifier, "score", None)
+    if not isinstance(head, torch.nn.Linear):
+        notice(f"{type(classifier).__name__} keeps its own kind of head")
+        return
+    width = head.weight.shape[1]
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(1, width, generator=generator) / (width + 1) ** 0.5
+    head.float().weight.copy_(drawn)  # Not rounded to a narrower backbone's dtype.

@@ -1,0 +1,133 @@
+"""What `--model` may name: find the directory and say what kind of model is in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from assay.errors import CheckpointError, ModelError, PullError
+from assay.model.manifest import torn
+from assay.model.pull import cached_model, pull
+from assay.notices import notice, warn
+
+Kind = Literal["plain", "adapter"]
+
+STEP = re.compile(r"step-(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A directory that holds a model: a plain Hugging Face one or a PEFT adapter."""
+
+    path: Path
+    kind: Kind
+
+
+def locate_model(name: str, revision: str | None = None, *, needs_weights: bool = True) -> Located:
+    """Find the model that a user named.
+
+    Args:
+        name: a run, its `model/`, a checkpoints directory (the newest valid one is taken), one
+            checkpoint, an adapter, a plain directory, a pulled name, a hub or ModelScope id.
+        revision: of a hub model.
+        needs_weights: a directory with only a tokenizer will not do.
+
+    Raises:
+        ModelError: nothing of that name holds a model.
+        PullError: a hub model cannot be fetched.
+    """
+    path = Path(name)
+    if path.is_dir():
+        if not needs_weights and (path / "tokenizer_config.json").exists():
+            return Located(path, "plain")
+        return _in_directory(path)
+    if path.is_file():
+        raise ModelError("is a file, not a model directory", where=name, mend="name its directory")
+    cached = cached_model(name)
+    if cached is not None:
+        return _in_directory(cached)
+    if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
+        raise ModelError("no such model directory", where=name, mend="check the path")
+    try:
+        return _in_directory(pull(name, revision=revision).path)
+    except PullError as error:
+        raise PullError(
+            f"{error.what} (nor is there a directory '{name}' here)",
+            where=error.where,
+            mend=error.mend,
+        ) from None
+
+
+def checkpoints_in(directory: Path) -> list[Path]:
+    """Valid checkpoints of a `checkpoints/` directory, oldest first; torn ones are named and left.
+
+    A checkpoint is valid when its manifest is there and every file has the size it states.
+    """
+    found = []
+    for path in directory.iterdir() if directory.is_dir() else ():
+        match = STEP.fullmatch(path.name)
+        if match is None or not path.is_dir():
+            continue
+        damage = torn(path)
+        if damage:
+            warn(f"{path}: checkpoint skipped: {damage}")
+            continue
+        found.append((int(match[1]), path))
+    return [path for _, path in sorted(found)]
+
+
+def _in_directory(path: Path) -> Located:
+    if (path / "adapter_config.json").exists():
+        return Located(path, "adapter")
+    if (path / "config.json").exists():
+        return Located(path, "plain")
+    for inner in ("model", "adapter"):
+        if (path / inner / "config.json").exists():
+            return Located(path / inner, "plain")
+        if (path / inner / "adapter_config.json").exists():
+            return Located(path / inner, "adapter")
+    checkpoints = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    if any(STEP.fullmatch(entry.name) for entry in checkpoints.iterdir()):
+        valid = checkpoints_in(checkpoints)
+        if not valid:
+            raise CheckpointError(
+                "holds no valid checkpoint", where=checkpoints, mend="train again"
+            )
+        notice(f"{path}: using the newest valid checkpoint, {valid[-1].name}")
+        return _in_directory(valid[-1])
+    raise ModelError(
+        "holds no model",
+        where=path,
+        mend="a model directory holds config.json or adapter_config.json",
+    )
+
+
+def adapter_base(adapter: Path, base: str | None) -> str:
+    """The base model of an adapter: the one given, or the one that the adapter names.
+
+    Raises:
+        ModelError: the adapter names none, or one that is not there.
+    """
+    if base is not None:
+        return base
+    try:
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        named = config["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError):
+        named = None
+    if not named:
+        raise ModelError(
+            "the adapter does not say which base model it belongs to",
+            where=adapter,
+            mend="give --base",
+        )
+    if str(named).startswith("/") and not Path(named).is_dir():
+        raise ModelError(
+            f"the adapter's base model is no longer at {named}",
+            where=adapter,
+            mend="give its new place with --base",
+        )
+    return str(named)

@@ -1,0 +1,150 @@
+"""The cache directory, and how a directory comes into it whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from assay.errors import PullError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+# Of safetensors and of huggingface_hub, whose errors carry no number.
+_SAID_WHEN_FULL = ("No space left", "Not enough free disk space")
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+
+
+def cache_dir() -> Path:
+    """`$ASSAY_CACHE`, else `~/.cache/assay`. Nothing is created."""
+    return Path(os.environ.get("ASSAY_CACHE") or "~/.cache/assay").expanduser().absolute()
+
+
+def build_once(final: Path, build: Callable[[Path, Path], None]) -> None:
+    """Make sure that `final` exists, building it at most once however many ask.
+
+    `build(directory, scratch)` fills an empty directory that lies beside `final` and is then
+    renamed, so `final` is never seen half-written. Whoever comes second waits and finds it there.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with _exclusive(final) as locked:
+        if final.is_dir():
+            return
+        if locked:
+            _sweep(final)
+        with _workshop(final) as workshop:
+            directory, scratch = workshop / "model", workshop / "scratch"
+            directory.mkdir()
+            scratch.mkdir()
+            build(directory, scratch)
+            _rename(directory, final)
+
+
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy `source` to `target`, which does not exist or is empty, whole or not at all.
+
+    Raises:
+        OSError: the disk refused, or `target` was filled in the meantime.
+    """
+    target = target.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _workshop(target) as workshop:
+        shutil.copytree(source, workshop / "model")
+        (workshop / "model").rename(target)
+
+
+def disk_error(error: OSError, place: Path, *, instead: str) -> PullError:
+    """What the disk refused, as an error that names the mend.
+
+    Args:
+        error: what the operating system said.
+        place: the directory to name: the error's own may be a temporary one.
+        instead: how the user chooses another place.
+    """
+    if error.errno in _FULL:
+        return PullError(
+            "no space left on the device", where=place, mend=f"free some, or {instead}"
+        )
+    said = error.strerror or str(error)
+    return PullError(f"cannot write here ({said})", where=place, mend=instead)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the cause of an error, at any depth, is a full disk."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    if any(sign in str(error) for sign in _SAID_WHEN_FULL):
+        return True
+    # modelscope gathers the errors of single files in a dictionary.
+    within = [error.__cause__, error.__context__, *getattr(error, "failed_files", {}).values()]
+    return any(is_full(inner) for inner in within if inner)
+
+
+@contextmanager
+def _exclusive(final: Path) -> Iterator[bool]:
+    """Hold the lock of one name; yields False where the file system has no locks.
+
+    The kernel drops the lock with its process, so a killed pull blocks nobody.
+    """
+    path = final.parent / f".{final.name}.lock"
+    while True:
+        with path.open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            except OSError:
+                # Some cluster file systems have no locks: two then do the work, the rename decides.
+                yield False
+                return
+            # While we waited, the holder before us removed the file: that lock guards nothing.
+            if not _is_open_file(path, handle.fileno()):
+                continue
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_open_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _prefix(final: Path) -> str:
+    # With the host's name: a lock may hold on one host only, and its sweep must not go further.
+    return f".{final.name}.partial-{socket.gethostname()}-"
+
+
+def _sweep(final: Path) -> None:
+    """Remove what killed builds of this name left. Needs the lock: then none can be alive."""
+    for left in final.parent.glob(f"{glob.escape(_prefix(final))}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _workshop(final: Path) -> Iterator[Path]:
+    workshop = Path(tempfile.mkdtemp(prefix=_prefix(final), dir=final.parent))
+    try:
+        yield workshop
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _rename(directory: Path, final: Path) -> None:
+    try:
+        directory.rename(final)
+    except OSError as error:
+        # Without a lock another pull may have been first. It built the same model: use that one.
+        if error.errno not in _TAKEN:
+            raise

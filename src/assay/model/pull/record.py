@@ -1,0 +1,113 @@
+"""What is known of a pulled directory: its origin, licence, template, and that it is whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from assay.errors import PullError
+
+RECORD_NAME = "assay_pull.json"
+UNKNOWN_LICENCE = "unknown"
+
+
+@dataclass(frozen=True)
+class PullRecord:
+    """The note that a pull leaves in the directory it made.
+
+    Attributes:
+        source: where the model came from, exactly enough to get it again.
+        licence: of the model, or `unknown`.
+        files: the size in bytes of every file, by name.
+    """
+
+    source: str
+    licence: str
+    files: dict[str, int]
+
+
+def write_record(directory: Path, *, source: str, licence: str) -> None:
+    """Write the record of a directory that is otherwise finished.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    files = {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
+    record = PullRecord(source=source, licence=licence, files=files)
+    (directory / RECORD_NAME).write_text(json.dumps(asdict(record), indent=2) + "\n", "utf-8")
+
+
+def read_record(directory: Path) -> PullRecord | None:
+    """The record of a pulled directory, or None when there is no such directory.
+
+    Sizes are compared, contents are not: that would cost seconds at every use.
+
+    Raises:
+        PullError: the directory is there but not as the pull left it.
+    """
+    if not directory.is_dir():
+        return None
+    try:
+        fields = json.loads((directory / RECORD_NAME).read_text("utf-8"))
+        record = PullRecord(fields["source"], fields["licence"], dict(fields["files"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise _damaged(directory, f"{RECORD_NAME} is missing or unreadable") from None
+    for name, size in record.files.items():
+        path = directory / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise _damaged(directory, f"{name} is missing or has another size")
+    return record
+
+
+def chat_template(directory: Path) -> str | None:
+    """The text of the tokenizer's chat template, or None when it has none."""
+    file = directory / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text("utf-8")
+    template = _json_object(directory / "tokenizer_config.json").get("chat_template")
+    if isinstance(template, list):  # several named templates; `default` is the one in use
+        named = {entry.get("name"): entry.get("template") for entry in template}
+        template = named.get("default")
+    return template if isinstance(template, str) else None
+
+
+def card_licence(directory: Path) -> str:
+    """The licence in the metadata of the model card, README.md, or `unknown`."""
+    card = directory / "README.md"
+    if not card.is_file():
+        return UNKNOWN_LICENCE
+    parts = card.read_text("utf-8", errors="replace").split("---\n", 2)
+    if len(parts) < 3 or parts[0].strip("\ufeff \n"):
+        return UNKNOWN_LICENCE
+    try:
+        metadata = yaml.safe_load(parts[1])
+    except yaml.YAMLError:
+        return UNKNOWN_LICENCE
+    if not isinstance(metadata, dict):
+        return UNKNOWN_LICENCE
+    licence = metadata.get("license")
+    if licence == "other":  # the hub's word for a licence with its own text
+        licence = metadata.get("license_name") or licence
+    if isinstance(licence, list):
+        licence = ", ".join(str(part) for part in licence)
+    return str(licence) if licence else UNKNOWN_LICENCE
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _damaged(directory: Path, what: str) -> PullError:
+    return PullError(
+        f"this pulled model is damaged: {what}",
+        where=directory,
+        mend="remove the directory and pull again",
+    )

@@ -1,0 +1,51 @@
+"""How a model reads, without its weights."""
+
+from __future__ import annotations
+
+from assay.data.rendering import Renderer, load_tokenizer
+from assay.data.templates import resolve_template
+from assay.errors import ConfigError
+from assay.model.locate import Located, locate_model
+from assay.model.metadata import Metadata
+from assay.notices import notice, warn
+
+
+def open_reader(model: str | None, tokenizer: str | None, template: str | None) -> Renderer:
+    """A renderer as a model, or a bare tokenizer with a template, would read.
+
+    Raises:
+        ConfigError: not exactly one of `model` and `tokenizer` is given.
+        TemplateError: no tokenizer there, or no such template.
+    """
+    if (model is None) == (tokenizer is None):
+        raise ConfigError("give either --model or --tokenizer", mend="give one of the two")
+    if model is not None:
+        return reader_of(locate_model(model), template)[0]
+    assert tokenizer is not None
+    loaded = load_tokenizer(str(locate_model(tokenizer, needs_weights=False).path))
+    return Renderer(loaded, resolve_template(template or "auto", loaded))
+
+
+def reader_of(located: Located, template: str | None) -> tuple[Renderer, Metadata]:
+    """A trained model's renderer as its metadata says; a foreign one's by its own chat template.
+
+    Raises:
+        TemplateError: no tokenizer there, or no such template.
+    """
+    tokenizer = load_tokenizer(str(located.path))
+    metadata = Metadata.read(located.path)
+    resolved = resolve_template(template or "auto", tokenizer)
+    if metadata is None:
+        if template is None:
+            notice(
+                f"{located.path}: not saved by Assay; reading conversations with its own "
+                f"chat template (hash {resolved.hash})"
+            )
+        metadata = Metadata(resolved.name, resolved.jinja, resolved.hash, "text", "unknown")
+    elif resolved.hash != metadata.template_hash:
+        warn(
+            f"{located.path}: trained with template {metadata.template_name} "
+            f"(hash {metadata.template_hash}), reading with {resolved.name} "
+            f"(hash {resolved.hash}): rewards are not comparable"
+        )
+    return Renderer(tokenizer, resolved, metadata.special_tokens_in_content), metadata

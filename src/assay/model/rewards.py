@@ -1,0 +1,154 @@
+"""Rewards of sequences: the one function behind training, evaluation, scoring and serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assay.data.rendering import TokenIds
+from assay.errors import DataError, ModelError, ResourceError
+from assay.model.reward_model import PaddedBatch, RewardModel
+
+MAX_PADDING = 0.1
+"""Share of a batch that may be padding before the next length starts a batch of its own."""
+
+
+def rewards_of_sequences(
+    model: RewardModel, sequences: Sequence[TokenIds], *, max_tokens: int
+) -> Tensor:
+    """Raw rewards `reward_R` of R sequences, in their order, with their graph where grad is on.
+
+    Equal sequences are computed once, so that they have equal rewards whatever stands beside
+    them. A sequence longer than `max_tokens` is computed alone.
+
+    Args:
+        model: the reward model.
+        sequences: token ids, none of them empty.
+        max_tokens: tokens in one forward pass, padding included.
+
+    Raises:
+        ResourceError: out of memory, without gradients even for one sequence; names the batch
+            and a budget that fits.
+    """
+    distinct = list(dict.fromkeys(sequences))
+    number = {ids: index for index, ids in enumerate(distinct)}
+    order: list[int] = []
+    rewards = []
+    for batch in padded_batches([len(ids) for ids in distinct], max_tokens):
+        rewards.append(_forward(model, [distinct[index] for index in batch]))
+        order += batch
+    place = torch.empty(len(order), dtype=torch.long)
+    place[torch.tensor(order)] = torch.arange(len(order))
+    reward_U = torch.cat(rewards)
+    index_R = place[torch.tensor([number[ids] for ids in sequences])]
+    return reward_U[index_R.to(reward_U.device)]
+
+
+@torch.inference_mode()
+def score_sequences(
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    *,
+    max_tokens: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[float]:
+    """Raw float32 rewards of sequences without gradients, in their order.
+
+    Raises:
+        DataError: a sequence is empty, or longer than the model has positions for.
+        ModelError: a reward is not finite.
+        ResourceError: out of memory.
+    """
+    if not sequences:
+        return []
+    longest, shortest = max(map(len, sequences)), min(map(len, sequences))
+    if longest > model.max_length:
+        raise DataError(
+            f"a sequence of {longest} tokens is longer than the model's context of "
+            f"{model.max_length}",
+            mend="shorten it",
+        )
+    if shortest == 0:
+        raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
+    budget = max_tokens or inference_budget(model.device)
+    was_training = model.training
+    model.eval()
+    try:
+        rewards = rewards_of_sequences(model, sequences, max_tokens=budget)
+    finally:
+        model.train(was_training)
+    if not bool(torch.isfinite(rewards).all()):
+        # Compared, nan would be neither win, tie nor loss; written, it is not JSON.
+        raise ModelError(
+            "gives a reward that is not finite",
+            mend="score with --dtype float32; if that does not help, its weights are damaged",
+        )
+    if progress is not None:
+        progress(len(sequences))
+    return [shortest_float(reward) for reward in rewards.float().cpu().numpy()]
+
+
+def shortest_float(reward: np.float32) -> float:
+    """The number with the fewest digits that is this float32 and no other."""
+    return float(str(reward))
+
+
+def inference_budget(device: torch.device) -> int:
+    """Tokens in one forward pass without gradients: larger ones gain nothing on a CPU."""
+    return 2048 if device.type == "cpu" else 16384
+
+
+def padded_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Cut sequences into batches of similar length.
+
+    Each batch holds at most `max_tokens` padded tokens (or one sequence) and at most
+    `MAX_PADDING` of padding. A pure function of its arguments.
+    """
+    batches: list[list[int]] = []
+    real = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        length = lengths[index]
+        if batches:
+            padded = lengths[batches[-1][0]] * (len(batches[-1]) + 1)
+            if padded <= max_tokens and real + length >= (1 - MAX_PADDING) * padded:
+                batches[-1].append(index)
+                real += length
+                continue
+        batches.append([index])
+        real = length
+    return batches
+
+
+def _forward(model: RewardModel, sequences: Sequence[TokenIds]) -> Tensor:
+    batch = PaddedBatch.of(sequences, model.pad_id, model.device)
+    try:
+        reward_N: Tensor = model(batch)
+    except RuntimeError as error:
+        shortage = out_of_memory(error, sequences)
+        if shortage is None:
+            raise
+        if torch.is_grad_enabled() or len(sequences) == 1:
+            raise shortage from None
+        # Without gradients nothing is kept: two halves do what one batch could not.
+        half = len(sequences) // 2
+        return torch.cat([_forward(model, sequences[:half]), _forward(model, sequences[half:])])
+    return reward_N
+
+
+def out_of_memory(error: RuntimeError, sequences: Sequence[TokenIds]) -> ResourceError | None:
+    """The user's error for a device (or allocator) that ran out of memory; None for others."""
+    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        return None
+    longest = max(map(len, sequences))
+    padded = longest * len(sequences)
+    if len(sequences) > 1:
+        mend = f"set max_tokens_per_pack to {max(longest, padded // 2)}"
+    else:
+        mend = f"set max_length below {longest}"
+    return ResourceError(
+        f"out of memory in a batch of {len(sequences)} sequences, {padded} tokens with padding",
+        mend=f"{mend}, or use a smaller model or dtype",
+    )

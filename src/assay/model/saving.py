@@ -1,0 +1,67 @@
+"""Writing models: a plain Hugging Face directory, or a PEFT adapter beside its base."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from assay.model.loading import quiet_transformers
+from assay.model.reward_model import RewardModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def save_plain(model: RewardModel, directory: Path, dtype: torch.dtype | None = None) -> None:
+    """Write `<Family>ForSequenceClassification` with tokenizer, template and metadata.
+
+    Adapters are merged into a copy; the model in memory stays as it is.
+
+    Args:
+        model: the model.
+        directory: an existing directory.
+        dtype: of all saved weights; None saves them as they are held.
+    """
+    classifier = _merged(model) if is_adapter(model) else model.classifier
+    state = classifier.state_dict()
+    if dtype is not None:
+        state = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+    held = classifier.config.dtype
+    try:
+        with quiet_transformers():
+            classifier.save_pretrained(directory, state_dict=state)
+            # It writes the dtype of the weights in memory; `auto` must find that of the file.
+            classifier.config.dtype = dtype or held
+            classifier.config.save_pretrained(directory)
+    finally:
+        classifier.config.dtype = held
+    _write_reader(model, directory)
+
+
+def save_adapter(model: RewardModel, directory: Path) -> None:
+    """Write the PEFT adapter with the head, tokenizer, template and metadata."""
+    with quiet_transformers():
+        model.inner.save_pretrained(str(directory), save_embedding_layers=False)  # type: ignore[operator]
+    _write_reader(model, directory)
+
+
+def is_adapter(model: RewardModel) -> bool:
+    """Whether the inner model is a PEFT model."""
+    return hasattr(model.inner, "peft_config")
+
+
+def _merged(model: RewardModel) -> PreTrainedModel:
+    return copy.deepcopy(model.inner).merge_and_unload()  # type: ignore[operator]
+
+
+def _write_reader(model: RewardModel, directory: Path) -> None:
+    tokenizer = copy.deepcopy(model.renderer.tokenizer)
+    tokenizer.chat_template = model.renderer.template.jinja
+    tokenizer.save_pretrained(str(directory))
+    model.metadata.write(directory)

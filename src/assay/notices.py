@@ -1,0 +1,34 @@
+"""Things worth saying once: notes and warnings for the person at the terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+logger = logging.getLogger("assay")
+
+
+def notice(text: str) -> None:
+    """Say something that the user should know; nothing is wrong."""
+    logger.info(text)
+
+
+def warn(text: str) -> None:
+    """Say something that the user should probably mend."""
+    logger.warning(text)
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        kind = "warning" if record.levelno >= logging.WARNING else "note"
+        return f"{kind}: {' '.join(record.getMessage().split())}"
+
+
+def show_on_stderr() -> None:
+    """Print notes and warnings as plain lines; for the command line, once."""
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Plain())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

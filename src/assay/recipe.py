@@ -1,0 +1,339 @@
+"""Reading a recipe: YAML, then flags, then the strict schema; each error names its place."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from assay.config import Recipe, SourceConfig
+from assay.errors import ConfigError
+
+_ELSEWHERE = {
+    "per_device_train_batch_size": "set train.global_batch_size to per_device_train_batch_size x "
+    "gradient_accumulation_steps x devices (groups per optimizer step); memory is set by "
+    "train.max_tokens_per_pack",
+    "gradient_accumulation_steps": "set train.global_batch_size to per_device_train_batch_size x "
+    "gradient_accumulation_steps x devices; a step is cut into passes of "
+    "train.max_tokens_per_pack tokens by itself",
+    "per_device_eval_batch_size": "leave it out: evaluation batches by train.max_tokens_per_pack",
+    "bf16": "write model.dtype: bfloat16",
+    "fp16": "write model.dtype: bfloat16 (float16 overflows in training)",
+}
+
+_SHORT = {
+    "lr": "train.learning_rate",
+    "epochs": "train.num_train_epochs",
+    "batch_size": "train.global_batch_size",
+    "model_name_or_path": "model.path",
+}
+"""What other tools call a field, where the letters do not tell."""
+
+_UNION_OPTION = re.compile(r"int|(literal|list)\[.*\]")
+"""How pydantic names an option of a union inside the place of an error."""
+
+Path_ = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecipeField:
+    """One leaf of the schema, for help texts."""
+
+    path: str
+    type: str
+    default: str
+    description: str
+
+
+def load_recipe(path: str | None, flags: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file (or from flags alone) and check it.
+
+    Args:
+        path: YAML file, or None.
+        flags: `--section.field VALUE` or `--section.field=VALUE`, later ones win.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, a value does not fit.
+    """
+    values: dict[str, Any] = {}
+    lines: dict[Path_, int] = {}
+    if path is not None:
+        values, lines = _read_yaml(path)
+    flagged = set()
+    for key, value in _parse_flags(flags):
+        _assign(values, key, value)
+        flagged.add(key)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, path, lines, flagged) from None
+
+
+def recipe_fields() -> list[RecipeField]:
+    """Every field of the schema in order, as dotted paths."""
+    return list(_walk(Recipe, ()))
+
+
+def source_fields() -> list[RecipeField]:
+    """The fields of one file in `data.train` or `data.eval`."""
+    return list(_walk(SourceConfig, ()))
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every field written out."""
+    values = recipe.model_dump(mode="json")
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    # PyYAML leaves the line break of EBCDIC as it is, and reads it back as a space.
+    if "\x85" in text:
+        text = yaml.safe_dump(values, sort_keys=False)
+    return text
+
+
+def _read_yaml(path: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError("no such recipe", where=path, mend="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot be read ({error})", where=path, mend="give a YAML file in UTF-8"
+        ) from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Path_, int] = {}
+        _record_lines(node, (), lines, path)
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise ConfigError(
+            f"not valid YAML ({error.problem})", where=where, mend="mend this line or the one above"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"not valid YAML ({error})", where=path, mend="give a YAML file in UTF-8"
+        ) from None
+    except ValueError as error:  # a value that only looks like a date or a number
+        raise ConfigError(f"not valid YAML ({error})", where=path, mend="quote it") from None
+    except RecursionError:
+        raise ConfigError(
+            "nested too deeply, or within itself", where=path, mend="a recipe has 4 levels"
+        ) from None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            "holds no recipe", where=path, mend="a recipe is a mapping with model, data, output_dir"
+        )
+    return values, lines
+
+
+def _record_lines(node: Any, at: Path_, lines: dict[Path_, int], file: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*at, str(key.value))
+            line = key.start_mark.line + 1
+            if here in lines:
+                raise ConfigError(
+                    f"{'.'.join(here)} is given twice (first on line {lines[here]})",
+                    where=f"{file}:{line}",
+                    mend="keep one",
+                )
+            lines[here] = line
+            _record_lines(value, here, lines, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            here = (*at, str(index))
+            lines[here] = value.start_mark.line + 1
+            _record_lines(value, here, lines, file)
+
+
+def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[Path_, Any]]:
+    queue = list(flags)
+    while queue:
+        flag = queue.pop(0)
+        if not flag.startswith("--") or flag == "--":
+            raise ConfigError(
+                f"unexpected argument '{flag}'",
+                mend="a recipe comes first, then --section.field VALUE",
+            )
+        name, equals, text = flag[2:].partition("=")
+        if not equals:
+            if not queue:
+                raise ConfigError(f"--{name} has no value", mend=f"write --{name} VALUE")
+            text = queue.pop(0)
+        yield tuple(name.split(".")), _flag_value(name, text)
+
+
+def _flag_value(name: str, text: str) -> Any:
+    types = {field.path: field.type for field in recipe_fields()}
+    if types.get(name) == "str":
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+    # `0123` is a revision, not the number 83.
+    return text if types.get(name) == "str|none" and value is not None else value
+
+
+def _assign(values: dict[str, Any], key: Path_, value: Any) -> None:
+    at = values
+    for depth, part in enumerate(key[:-1], start=1):
+        inner = at.setdefault(part, {})
+        if inner is None:
+            inner = at[part] = {}
+        if not isinstance(inner, dict) or key[depth].isdigit():
+            name = ".".join(key[:depth])
+            raise ConfigError(
+                f"'{name}' is no section that a flag can reach into",
+                where=f"--{'.'.join(key)}",
+                mend=f"give all of it: --{name} VALUE",
+            )
+        at = inner
+    at[key[-1]] = value
+
+
+def _explain(
+    error: ValidationError, path: str | None, lines: Mapping[Path_, int], flagged: set[Path_]
+) -> ConfigError:
+    problems = [_problem(key, items, path, lines, flagged) for key, items in _by_key(error).items()]
+    if len(problems) == 1:
+        what, where, mend = problems[0]
+        return ConfigError(what, where=where, mend=mend)
+    parts = (f"{where}: {what}" + (f"; {mend}" if mend else "") for what, where, mend in problems)
+    return ConfigError(" | ".join(parts))
+
+
+def _by_key(error: ValidationError) -> dict[Path_, list[dict[str, Any]]]:
+    """What is wrong with each key: several things where each option of a union refuses it."""
+    by_key: dict[Path_, list[dict[str, Any]]] = {}
+    for item in error.errors():
+        parts = [str(part) for part in item["loc"]]
+        option = [n for n, part in enumerate(parts) if _UNION_OPTION.fullmatch(part)]
+        if option and item["type"] != "extra_forbidden":
+            parts = parts[: option[0]]
+        by_key.setdefault(tuple(parts), []).append(dict(item))
+    return by_key
+
+
+def _problem(
+    key: Path_,
+    items: Sequence[dict[str, Any]],
+    path: str | None,
+    lines: Mapping[Path_, int],
+    flagged: set[Path_],
+) -> tuple[str, str, str | None]:
+    item = items[0]
+    dotted = ".".join(key)
+    where = _place(key, path, lines, flagged)
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{dotted}'", where, _nearest(key)
+    if item["type"] == "missing":
+        flag = "" if any(part.isdigit() for part in key) else f"--{_required(dotted)} VALUE"
+        mend = " or ".join(
+            filter(None, [f"add it to {path}" if path else "", flag and f"give {flag}"])
+        )
+        return f"'{dotted}' is missing", where, mend
+    if not key:
+        return _message(item), where, None
+    message = " or ".join(dict.fromkeys(map(_message, items)))
+    return f"'{dotted}': {message}, not {items[-1]['input']!r}", where, None
+
+
+def _required(dotted: str) -> str:
+    """The field that a flag can set: itself, or the first one that a section must have."""
+    inside = [field for field in recipe_fields() if field.path.startswith(f"{dotted}.")]
+    return next((field.path for field in inside if field.default == "required"), dotted)
+
+
+def _message(item: dict[str, Any]) -> str:
+    if item["type"] == "model_type":
+        return "should be a mapping of fields"
+    if item["type"] == "too_short":
+        return "should name at least one file"
+    message: str = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return message[0].lower() + message[1:] if item["loc"] else message
+
+
+def _place(key: Path_, path: str | None, lines: Mapping[Path_, int], flagged: set[Path_]) -> str:
+    if any(key[: len(flag)] == flag for flag in flagged):
+        return f"--{'.'.join(key)}"
+    inside = [flag for flag in flagged if flag[: len(key)] == key]
+    if inside and key and key not in lines:
+        return f"--{'.'.join(min(inside))}"
+    if path is None:
+        return "recipe"
+    for end in range(len(key), 0, -1):
+        if key[:end] in lines:
+            return f"{path}:{lines[key[:end]]}"
+    return path
+
+
+def _nearest(key: Path_) -> str | None:
+    if key[-1] in _ELSEWHERE:
+        return _ELSEWHERE[key[-1]]
+    if any(part.isdigit() for part in key):
+        known, dotted = list(SourceConfig.model_fields), key[-1]
+    else:
+        known, dotted = [field.path for field in recipe_fields()], ".".join(key)
+    if len(key) == 1:
+        known += Recipe.model_fields
+    if key[-1] in _SHORT:
+        return f"did you mean '{_SHORT[key[-1]]}'?"
+    same_name = [path for path in known if path.rsplit(".", 1)[-1] == key[-1]]
+    near = same_name or difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+    if not near:
+        leaves = {path.rsplit(".", 1)[-1]: path for path in known}
+        near = [leaves[leaf] for leaf in difflib.get_close_matches(key[-1], leaves, n=1)]
+    return f"did you mean '{near[0]}'?" if near else "see assay train --help"
+
+
+def _walk(schema: type[BaseModel], at: Path_) -> Iterator[RecipeField]:
+    for name, field in schema.model_fields.items():
+        inner = _inner_schema(field.annotation)
+        if inner is not None:
+            yield from _walk(inner, (*at, name))
+        else:
+            yield RecipeField(
+                path=".".join((*at, name)),
+                type=_type_name(field),
+                default="required" if field.is_required() else str(field.default),
+                description=field.description or "",
+            )
+
+
+def _inner_schema(annotation: Any) -> type[BaseModel] | None:
+    """The nested model of a field: itself, in `X | None`, or as a list's element."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        for option in typing.get_args(annotation):
+            if (inner := _inner_schema(option)) is not None:
+                return inner
+    return None
+
+
+def _type_name(field: FieldInfo) -> str:
+    return _name_of(field.annotation)
+
+
+def _name_of(annotation: Any) -> str:
+    origin, options = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return "|".join(map(str, options))
+    if origin in (typing.Union, types.UnionType):
+        return "|".join(_name_of(option) for option in options)
+    if origin is typing.Annotated:
+        return _name_of(options[0])
+    if origin is list:
+        return "files" if "SourceConfig" in str(annotation) else f"list of {_name_of(options[0])}"
+    return "none" if annotation is type(None) else str(annotation.__name__)

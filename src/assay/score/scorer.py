@@ -1,0 +1,111 @@
+"""Rewards of rows: every response of every row gets one, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assay.data.formats import Scorable, VerbatimText
+from assay.data.rendering import Rendered, TokenIds
+from assay.errors import ConfigError, DataError
+from assay.model.reward_model import RewardModel
+from assay.model.rewards import score_sequences
+
+
+@dataclass(frozen=True, slots=True)
+class RowScores:
+    """Of one row, in the order in which it names its responses.
+
+    `num_tokens` counts what the model read, after a cut.
+    """
+
+    scores: list[float]
+    num_tokens: list[int]
+    truncated: list[bool]
+
+
+def score_items(
+    model: RewardModel, items: Sequence[Scorable], *, max_length: int | None = None
+) -> list[RowScores]:
+    """Score prompts with responses, and verbatim texts.
+
+    A sequence over `max_length` (by default the model's context) loses the beginning of its
+    prompt, never the end of its response, and is marked as truncated.
+
+    Raises:
+        DataError: a text is empty, or a response alone is over `max_length`.
+        TemplateError: a conversation cannot be rendered.
+    """
+    limit = reading_limit(model, max_length)
+    rendered = _render(model, items)
+    cut = [_fit(text.ids, limit, model) for texts in rendered for text in texts]
+    rewards = score_sequences(model, cut)
+    result = []
+    start = 0
+    for item, texts in zip(items, rendered, strict=True):
+        stop = start + len(texts)
+        for text, kept in zip(texts, cut[start:stop], strict=True):
+            _check_response_kept(model, item, text, kept)
+        result.append(
+            RowScores(
+                scores=rewards[start:stop],
+                num_tokens=[len(ids) for ids in cut[start:stop]],
+                truncated=[len(text.ids) > limit for text in texts],
+            )
+        )
+        start = stop
+    return result
+
+
+def reading_limit(model: RewardModel, max_length: int | None) -> int:
+    """Tokens of one sequence: `max_length`, by default the model's context.
+
+    Raises:
+        ConfigError: it is beyond the model's context.
+    """
+    if max_length is not None and max_length > model.max_length:
+        raise ConfigError(
+            f"--max-length {max_length} is beyond the model's context of {model.max_length} tokens",
+            mend=f"give at most {model.max_length}",
+        )
+    return max_length or model.max_length
+
+
+def _render(model: RewardModel, items: Sequence[Scorable]) -> list[list[Rendered]]:
+    renderer = model.renderer
+    pairs = [
+        (item, index)
+        for item in items
+        if not isinstance(item, VerbatimText)
+        for index in range(len(item.responses))
+    ]
+    texts = iter(renderer.render_many(pairs))
+    return [
+        [renderer.render_text(item.text)]
+        if isinstance(item, VerbatimText)
+        else [next(texts) for _ in item.responses]
+        for item in items
+    ]
+
+
+def _fit(ids: TokenIds, limit: int, model: RewardModel) -> TokenIds:
+    if len(ids) <= limit:
+        return ids
+    if ids[0] == model.renderer.tokenizer.bos_token_id:
+        return (ids[0], *ids[len(ids) - limit + 1 :])
+    return ids[len(ids) - limit :]
+
+
+def _check_response_kept(
+    model: RewardModel, item: Scorable, text: Rendered, kept: TokenIds
+) -> None:
+    if len(kept) == len(text.ids) or isinstance(item, VerbatimText):
+        return
+    prompt = model.renderer.render_text(model.renderer.prompt_text(item)).ids
+    if len(text.ids) - len(prompt) > len(kept):
+        raise DataError(
+            f"a response alone has {len(text.ids) - len(prompt)} tokens, more than the limit of "
+            f"{len(kept)}",
+            where=item.source,
+            mend="shorten it, or raise --max-length up to the model's context",
+        )

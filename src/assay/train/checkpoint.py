@@ -1,0 +1,181 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped. Nothing is unpickled.
+
+step-N/
+  model/ or adapter/       a loadable model, weights as they are trained
+  optimizer.safetensors    moments by parameter name
+  trainer.json             step, schedule, random state, running sums
+  manifest.json            size and SHA-256 of each file
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+
+from assay.errors import CheckpointError
+from assay.model.locate import STEP, checkpoints_in
+from assay.model.manifest import altered, whole_directory
+from assay.model.reward_model import RewardModel
+from assay.model.saving import is_adapter, save_adapter, save_plain
+from assay.notices import warn
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is: what resuming needs beside weights and optimizer."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    max_tokens: int = 0
+    """Tokens of one pass: `auto` depends on the memory that is free, the last bits on it."""
+
+
+def save_checkpoint(
+    directory: Path,
+    model: RewardModel,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    progress: Progress,
+    *,
+    keep: int | None,
+) -> Path:
+    """Write `step-N`, whole or not at all, then remove the oldest beyond `keep`.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    target = directory / f"step-{progress.step}"
+    with whole_directory(target, replace=True) as partial:
+        inner = partial / ("adapter" if is_adapter(model) else "model")
+        inner.mkdir()
+        (save_adapter if is_adapter(model) else save_plain)(model, inner)
+        save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
+        state = {
+            "progress": asdict(progress),
+            "schedule": _plain(schedule.state_dict()),
+            "random": _random_state(),
+        }
+        (partial / "trainer.json").write_text(json.dumps(state), encoding="utf-8")
+    if keep is not None:
+        others = [path for path in checkpoints_in(directory) if path != target]
+        for old in others[: max(0, len(others) + 1 - keep)]:
+            # Hidden first: a kill in the midst of deleting must not leave a torn checkpoint.
+            old.rename(old.with_name(f".{old.name}.old"))
+    sweep(directory)
+    return target
+
+
+def sweep(directory: Path) -> None:
+    """Delete what a kill left half-written or half-deleted."""
+    for left in directory.glob(".step-*"):
+        shutil.rmtree(left)
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """The newest checkpoint whose every byte is as written; damaged ones are named and passed."""
+    for path in reversed(checkpoints_in(directory)):
+        damage = altered(path)
+        if damage is None:
+            return path
+        warn(f"{path}: checkpoint skipped: {damage}")
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """N of `step-N`; -1 for a checkpoint that someone renamed."""
+    match = STEP.fullmatch(checkpoint.name)
+    return int(match[1]) if match else -1
+
+
+def load_checkpoint(
+    path: Path, model: RewardModel, optimizer: torch.optim.Optimizer, schedule: LRScheduler
+) -> Progress:
+    """Restore weights, moments, schedule and random state in place.
+
+    Raises:
+        CheckpointError: damaged, or of another model.
+    """
+    damage = altered(path)
+    if damage:
+        raise CheckpointError(damage, where=path, mend="resume from another checkpoint")
+    _load_weights(path, model)
+    moments = load_file(path / "optimizer.safetensors")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if f"step/{names[id(parameter)]}" not in moments:
+                continue  # no gradient has reached it yet
+            entry = optimizer.state[parameter]
+            for kind in ("step", "exp_avg", "exp_avg_sq"):
+                key = f"{kind}/{names[id(parameter)]}"
+                if key not in moments:
+                    raise CheckpointError(
+                        f"optimizer state of {names[id(parameter)]} is missing", where=path
+                    )
+                # Fused AdamW keeps its step counter on the parameter's device, too.
+                entry[kind] = moments[key].to(parameter.device)
+    state = json.loads((path / "trainer.json").read_text(encoding="utf-8"))
+    schedule.load_state_dict(state["schedule"])
+    for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    _restore_random(state["random"])
+    return Progress(**state["progress"])
+
+
+def _load_weights(path: Path, model: RewardModel) -> None:
+    inner = path / ("adapter" if is_adapter(model) else "model")
+    state: dict[str, Tensor] = {}
+    for file in sorted(inner.glob("*.safetensors")):
+        state |= load_file(file)
+    if not state:
+        raise CheckpointError("holds no weights for this recipe", where=inner)
+    if is_adapter(model):
+        from peft import set_peft_model_state_dict
+
+        report = set_peft_model_state_dict(model.inner, state)
+        wrong = list(report.unexpected_keys)
+    else:
+        report = model.classifier.load_state_dict(state, strict=False)
+        tied = set(getattr(model.classifier, "all_tied_weights_keys", None) or ())
+        wrong = [*report.unexpected_keys, *(set(report.missing_keys) - tied)]
+    if wrong:
+        raise CheckpointError(f"weights do not fit the model: {wrong[0]}", where=inner)
+
+
+def _moments(model: RewardModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        f"{kind}/{names[id(parameter)]}": value.detach().cpu().contiguous()
+        for parameter, entry in optimizer.state.items()
+        for kind, value in entry.items()
+    }
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A scheduler's state without its functions, which the recipe makes again."""
+    return {key: value for key, value in state.items() if key != "lr_lambdas"} | {
+        "lr_lambdas": [None] * len(state.get("lr_lambdas", []))
+    }
+
+
+def _random_state() -> dict[str, str]:
+    state = {"cpu": bytes(torch.get_rng_state().tolist()).hex()}
+    if torch.cuda.is_available():
+        state["cuda"] = bytes(torch.cuda.get_rng_state().tolist()).hex()
+    return state
+
+
+def _restore_random(state: dict[str, str]) -> None:
+    torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["cpu"])), dtype=torch.uint8))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(
+            torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8)
+        )

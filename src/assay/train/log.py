@@ -1,0 +1,196 @@
+"""What a run says: `train_log.jsonl` for programs, `train.log` and the terminal for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from assay.errors import ConfigError
+from assay.train.plan import Plan
+from assay.train.step import StepResult
+
+JSONL, TEXT = "train_log.jsonl", "train.log"
+
+
+class Tracker(Protocol):
+    """Where numbers go besides the run directory."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
+        """One number at one step."""
+
+    def close(self) -> None:
+        """Flush."""
+
+
+class RunLog:
+    """Writes a line a step to `train_log.jsonl` and, every `logging_steps`, one for people.
+
+    Fields of a `train_log.jsonl` line of kind `train`: `step` (1-based), `epoch` (1-based),
+    `loss` (weighted mean over the step's comparisons), `mean_loss` (over all steps so far),
+    `accuracy` (share of the step's decided comparisons won, before the update), `learning_rate`,
+    `grad_norm` (before clipping), `rewards` (of the step's sequences, in the order of the passes),
+    `reward_mean`, `num_comparisons`, `num_sequences`, `num_tokens` (each sequence in full),
+    `seconds`, `pairs_per_second`.
+    Of kind `eval`: `step`, `name`, `seconds` and the metrics of `results.json`.
+    """
+
+    def __init__(
+        self, run: Path, plan: Plan, *, logging_steps: int, trackers: list[str], first_step: int = 1
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._logging_steps = logging_steps
+        self._jsonl = (run / JSONL).open("a", encoding="utf-8")
+        self._text = (run / TEXT).open("a", encoding="utf-8")
+        self._console = Console(stderr=False)
+        self._bar: Progress | None = None
+        self._trackers = [_tracker(name, run, first_step) for name in trackers]
+        self._recent: list[StepResult] = []
+
+    def __enter__(self) -> RunLog:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                console=self._console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=self._plan.num_steps, numbers="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        with self._text, self._jsonl:  # On a full disk closing one raises; the other closes too.
+            for tracker in self._trackers:
+                tracker.close()
+
+    def step(self, number: int, result: StepResult, mean_loss: float) -> None:
+        """Log the 1-based step `number`."""
+        self._recent.append(result)
+        entry = {
+            "kind": "train",
+            "step": number,
+            "epoch": self._plan.epoch_of(number - 1) + 1,
+            "loss": result.loss,
+            "mean_loss": mean_loss,
+            "accuracy": result.wins / result.num_comparisons if result.num_comparisons else None,
+            "learning_rate": result.learning_rate,
+            "grad_norm": result.grad_norm,
+            "rewards": result.rewards,
+            "reward_mean": result.reward_sum / result.num_sequences,
+            "num_comparisons": result.num_comparisons,
+            "num_sequences": result.num_sequences,
+            "num_tokens": result.num_tokens,
+            "seconds": result.seconds,
+            "pairs_per_second": result.num_comparisons / result.seconds,
+        }
+        self._write(entry)
+        for name in ("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean"):
+            value = entry[name]
+            if isinstance(value, float):
+                self._track(f"train/{name}", value, number)
+        line = self._line(number, result, mean_loss)
+        if self._bar is not None:
+            numbers = f"loss {result.loss:.3f}/{mean_loss:.3f}"
+            self._bar.update(self._task, completed=number, numbers=numbers)
+        if number == 1 or number % self._logging_steps == 0 or number == self._plan.num_steps:
+            self.say(line, on_terminal=False)
+            self._recent = []
+
+    def evaluation(self, number: int, name: str, metrics: dict[str, Any], seconds: float) -> None:
+        """Log an evaluation after step `number`."""
+        self._write({"kind": "eval", "step": number, "name": name, "seconds": seconds} | metrics)
+        for key in ("accuracy", "mean_margin"):
+            self._track(f"eval/{name}/{key}", metrics[key], number)
+        low, high = metrics["accuracy_ci95"]
+        self.say(
+            f"Eval:[{name}], step:[{number}/{self._plan.num_steps}], "
+            f"acc:{metrics['accuracy']:.4f} [{low:.3f}, {high:.3f}], "
+            f"comparisons:{metrics['num_comparisons']}, time:{seconds * 1000:.3f} ms"
+        )
+
+    def say(self, line: str, *, on_terminal: bool = True) -> None:
+        """A line into `train.log` and the output; under a live bar only what matters."""
+        self._text.write(line + "\n")
+        self._text.flush()
+        if self._bar is None or on_terminal:
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def _line(self, number: int, result: StepResult, mean_loss: float) -> str:
+        seconds = sum(step.seconds for step in self._recent)
+        comparisons = sum(step.num_comparisons for step in self._recent)
+        wins = sum(step.wins for step in self._recent)
+        accuracy = f"{wins / comparisons:.4f}" if comparisons else "-"
+        return (
+            f"Epoch:[{self._plan.epoch_of(number - 1) + 1}/{self._plan.num_epochs}], "
+            f"step:[{number}/{self._plan.num_steps}], loss:[{result.loss:.3f}/{mean_loss:.3f}], "
+            f"time:{1000 * seconds / len(self._recent):.3f} ms, lr:{result.learning_rate:.3g}, "
+            f"grad_norm:{result.grad_norm:.3f}, acc:{accuracy}, "
+            f"pairs/s:{comparisons / seconds:.2f}"
+        )
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._jsonl.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._jsonl.flush()
+
+    def _track(self, tag: str, value: float, step: int) -> None:
+        for tracker in self._trackers:
+            tracker.add_scalar(tag, value, step)
+
+
+def cut_log(run: Path, step: int, num_steps: int) -> None:
+    """Drop what was logged after `step`: a resumed run writes it again.
+
+    So does the final evaluation, which comes after the last checkpoint.
+    """
+    path = run / JSONL
+    if not path.exists():
+        return
+    kept = []
+    for line in _whole_lines(path):
+        entry = json.loads(line)
+        final = entry["kind"] == "eval" and entry["step"] == num_steps
+        if entry["step"] <= step and not final:
+            kept.append(line)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """Lines that were written to their end; a kill may have cut the last."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.endswith("\n"):
+                yield line
+
+
+def _tracker(name: str, run: Path, first_step: int) -> Tracker:
+    assert name == "tensorboard"
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError(
+            "TensorBoard is not installed",
+            where="train.report_to",
+            mend="pip install 'assay[tensorboard]'",
+        ) from None
+    # On resuming, what a broken run wrote after its checkpoint is not shown twice.
+    purge = first_step if first_step > 1 else None
+    tracker: Tracker = SummaryWriter(str(run / "tensorboard"), purge_step=purge)
+    return tracker

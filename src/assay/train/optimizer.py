@@ -1,0 +1,45 @@
+"""AdamW and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from assay.config import TrainConfig
+
+
+def build_optimizer(
+    parameters: Iterable[tuple[str, nn.Parameter]], config: TrainConfig
+) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; biases and norm weights (1-D) do not decay."""
+    trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(config.adam_beta1, config.adam_beta2),
+        eps=config.adam_epsilon,
+        fused=True,
+    )
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, num_steps: int
+) -> LRScheduler:
+    """The named schedule of transformers: step n trains at the rate after n steps of it."""
+    from transformers import get_scheduler
+
+    schedule: LRScheduler = get_scheduler(
+        config.lr_scheduler_type,
+        optimizer,
+        num_warmup_steps=math.ceil(config.warmup_ratio * num_steps),
+        num_training_steps=num_steps,
+    )
+    return schedule

@@ -1,0 +1,76 @@
+"""The plan of a run: which groups stand in which step, and how a step is cut into passes.
+
+Pure functions of lengths, seed, epoch, batch and budget: never of the number of processes, so
+that resuming means computing the plan again and jumping to a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps over `num_groups` groups. The last batch of an epoch may be smaller; it is kept."""
+
+    num_groups: int
+    global_batch_size: int
+    seed: int
+    num_steps: int
+
+    @classmethod
+    def of(
+        cls,
+        num_groups: int,
+        global_batch_size: int,
+        seed: int,
+        num_train_epochs: float,
+        max_steps: int | None,
+    ) -> Plan:
+        """The plan of a recipe; `max_steps`, where given, decides alone."""
+        per_epoch = math.ceil(num_groups / global_batch_size)
+        steps = max_steps or math.ceil(num_train_epochs * per_epoch)
+        return cls(num_groups, global_batch_size, seed, steps)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the data."""
+        return math.ceil(self.num_groups / self.global_batch_size)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs begun."""
+        return math.ceil(self.num_steps / self.steps_per_epoch)
+
+    def epoch_of(self, step: int) -> int:
+        """The 0-based epoch of a 0-based step."""
+        return step // self.steps_per_epoch
+
+    def groups_of(self, step: int) -> list[int]:
+        """Indices of the groups in a 0-based step."""
+        order = np.random.default_rng([self.seed, self.epoch_of(step)]).permutation(self.num_groups)
+        start = (step % self.steps_per_epoch) * self.global_batch_size
+        return [int(index) for index in order[start : start + self.global_batch_size]]
+
+
+def cut_into_passes(num_tokens: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Distribute items over passes of at most `max_tokens`, first fit decreasing.
+
+    An item above the budget gets a pass of its own.
+    """
+    passes: list[list[int]] = []
+    room: list[int] = []
+    for item in sorted(range(len(num_tokens)), key=lambda i: (-num_tokens[i], i)):
+        for index, free in enumerate(room):
+            if num_tokens[item] <= free:
+                passes[index].append(item)
+                room[index] -= num_tokens[item]
+                break
+        else:
+            passes.append([item])
+            room.append(max_tokens - num_tokens[item])
+    return passes

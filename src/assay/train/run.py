@@ -1,0 +1,220 @@
+"""A run directory: made, described, locked against accidents.
+
+recipe.resolved.yaml   every field, defaults written out
+run.json               versions, seeds, data fingerprints, dropped rows
+train.log              lines for people
+train_log.jsonl        lines for programs (fields: assay.train.log.RunLog)
+checkpoints/step-N/
+model/                 the trained model, a plain Hugging Face directory
+adapter/               LoRA runs: the adapter it was merged from
+eval/NAME/             results.json, comparisons.jsonl
+bad_rows.jsonl         rows that could not be read, where the recipe skips them (of an evaluation
+                       set: bad_rows.NAME.jsonl)
+tensorboard/           where the recipe reports to it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import assay
+from assay.config import Recipe
+from assay.data.loading import LoadedData
+from assay.errors import CheckpointError, OutputError
+from assay.model.manifest import output_errors
+from assay.notices import warn
+from assay.recipe import dump_recipe
+
+RECIPE, RUN = "recipe.resolved.yaml", "run.json"
+_FREE = {
+    ("output_dir",),
+    ("train", "logging_steps"),
+    ("train", "eval_steps"),
+    ("train", "save_steps"),
+    ("train", "save_total_limit"),
+    ("train", "report_to"),
+    ("data", "eval"),
+}
+"""Fields that may differ between a run and its continuation: they do not touch the weights."""
+_BITS = {("train", "max_tokens_per_pack"), ("train", "gradient_checkpointing")}
+"""Fields that set memory, not the mathematics: what an out-of-memory error tells people to change
+may be changed on resuming, with a warning."""
+
+
+def check_same_recipe(recipe: Recipe, run: Path) -> None:
+    """Refuse to go on with a checkpoint of a run whose recipe was another.
+
+    Raises:
+        CheckpointError: names the field.
+    """
+    if (run / RECIPE).exists():
+        _check_same(recipe, run)
+
+
+def check_run_directory(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
+    """Refuse an `output_dir` in which something would be lost; touches nothing.
+
+    Raises:
+        OutputError: it holds something and neither `resume` nor `overwrite` is given.
+        CheckpointError: it holds a run of another recipe.
+    """
+    run = Path(recipe.output_dir)
+    with output_errors(run):
+        if run.exists() and not run.is_dir():
+            raise OutputError("is a file", where=run, mend="choose another output_dir")
+        occupied = run.exists() and any(run.iterdir())
+        parent = next(path for path in (run, *run.absolute().parents) if path.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise OutputError(
+                f"cannot be made: {parent} is not a directory that can be written to",
+                where=run,
+                mend="choose another output_dir",
+            )
+    if occupied and overwrite and not _is_run(run):
+        raise OutputError(
+            "is not a run directory, so --overwrite will not delete it",
+            where=run,
+            mend="choose another output_dir, or empty it yourself",
+        )
+    if occupied and resume and not _is_run(run):
+        raise OutputError(
+            "is not a run directory, so --resume will not write into it",
+            where=run,
+            mend="name the run's own output_dir",
+        )
+    if occupied and not overwrite and not resume:
+        raise OutputError(
+            "is not empty",
+            where=run,
+            mend="add --resume auto to go on, --overwrite to start anew, or choose another "
+            "output_dir",
+        )
+    if resume:
+        check_same_recipe(recipe, run)
+
+
+def open_run(recipe: Recipe, *, overwrite: bool) -> Path:
+    """Make the run directory (after `check_run_directory`) and write the recipe into it.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
+    run = Path(recipe.output_dir)
+    with output_errors(run):
+        if overwrite:
+            _clear(run)
+        run.mkdir(parents=True, exist_ok=True)
+        _write(run / RECIPE, dump_recipe(recipe))
+    return run
+
+
+def describe_run(
+    run: Path, recipe: Recipe, data: LoadedData, counts: dict[str, Any], *, began: Path | None
+) -> None:
+    """Write `run.json`; on resuming, first check that data and thread count are the same.
+
+    Args:
+        run: the run directory.
+        recipe: what it does.
+        data: the training data.
+        counts: what was kept and dropped.
+        began: on resuming, the run that wrote the checkpoint.
+
+    Raises:
+        CheckpointError: the training data changed since the run began.
+    """
+    sources = [source.key for source in recipe.data.train]
+    described = {
+        "assay_version": assay.__version__,
+        "versions": {
+            name: metadata.version(name)
+            for name in ("torch", "transformers", "peft", "numpy", "tokenizers", "safetensors")
+        },
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": torch.get_num_threads(),
+        "seed": recipe.train.seed,
+        "data": dict(zip(sources, data.fingerprints, strict=True)),
+        **counts,
+    }
+    if began is not None and (began / RUN).exists():
+        before = json.loads((began / RUN).read_text(encoding="utf-8"))
+        if before.get("data") != described["data"]:
+            raise CheckpointError(
+                "the training data changed since this run began",
+                where=began,
+                mend="restore the files, or start a new run",
+            )
+        _warn_about_bits(before, {key: described[key] for key in ("num_threads", "cpu_capability")})
+    with output_errors(run):
+        _write(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
+
+
+def _warn_about_bits(before: dict[str, Any], now: dict[str, Any]) -> None:
+    for key in now:
+        if before.get(key) != now[key]:
+            warn(
+                f"resuming with {key} {now[key]}, the run began with {before.get(key)}: "
+                "the last bits of the weights may differ from an unbroken run"
+            )
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / name).exists() for name in (RECIPE, RUN, f".{RECIPE}.partial"))
+
+
+def _write(path: Path, text: str) -> None:
+    """A kill leaves the old file or the new one, never half of one."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _clear(run: Path) -> None:
+    """Delete what is in a run; what marks it as a run goes last, so that a kill can be mended."""
+    if not run.exists():
+        return
+    for entry in sorted(run.iterdir(), key=lambda path: path.name in (RECIPE, RUN)):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _check_same(recipe: Recipe, run: Path) -> None:
+    before = yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))
+    now = recipe.model_dump(mode="json")
+    for key in sorted(set(_leaves(before)) | set(_leaves(now))):
+        old, new = _at(before, key), _at(now, key)
+        if key in _BITS and old != new:
+            _warn_about_bits({".".join(key): old}, {".".join(key): new})
+        elif key not in _FREE and old != new:
+            raise CheckpointError(
+                f"the recipe differs from the run's: {'.'.join(key)} was {old!r}, now {new!r}",
+                where=run / RECIPE,
+                mend="resume with the run's recipe, or start a new run",
+            )
+
+
+def _leaves(tree: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if isinstance(tree, dict):
+        return [leaf for key, inner in tree.items() for leaf in _leaves(inner, (*at, key))]
+    return [at]
+
+
+def _at(tree: Any, key: tuple[str, ...]) -> Any:
+    for part in key:
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(part)
+    return tree

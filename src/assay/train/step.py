@@ -1,0 +1,143 @@
+"""One optimizer step: passes forward and backward, clip, update."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from assay.config import Recipe
+from assay.data.encoding import EncodedGroup
+from assay.errors import AssayError, DataError
+from assay.losses import LOSSES, Pairs
+from assay.model.reward_model import RewardModel
+from assay.model.rewards import out_of_memory, rewards_of_sequences
+from assay.train.plan import cut_into_passes
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What one step measured. `loss` is the weighted mean over the step's comparisons."""
+
+    loss: float = 0.0
+    grad_norm: float = 0.0
+    learning_rate: float = 0.0
+    wins: int = 0
+    num_comparisons: int = 0
+    num_sequences: int = 0
+    num_tokens: int = 0
+    reward_sum: float = 0.0
+    seconds: float = 0.0
+    rewards: list[float] = field(default_factory=list)
+
+
+class DivergenceError(AssayError):
+    """The loss or its gradient is not finite."""
+
+
+def train_step(
+    model: RewardModel,
+    groups: Sequence[EncodedGroup],
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    recipe: Recipe,
+    max_tokens: int,
+) -> StepResult:
+    """Update the model once on a batch of groups.
+
+    The loss is the weighted mean over the batch's comparisons; how the batch is cut into passes
+    does not change it.
+
+    Raises:
+        DivergenceError: loss or gradient is not finite; names the rows.
+        ResourceError: out of memory; names the batch.
+    """
+    started = time.perf_counter()
+    result = StepResult(learning_rate=float(schedule.get_last_lr()[0]))
+    units = sum(w for group in groups for w in comparison_weights(group, recipe.loss.weight_by))
+    if units <= 0:
+        raise DataError(
+            "all comparisons of a batch have weight 0",
+            where=groups[0].group.source,
+            mend="remove rows without weight",
+        )
+    optimizer.zero_grad(set_to_none=True)
+    for chosen in cut_into_passes([group.num_tokens for group in groups], max_tokens):
+        _pass(model, [groups[index] for index in chosen], units, recipe, max_tokens, result)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    norm = nn.utils.clip_grad_norm_(parameters, recipe.train.max_grad_norm)
+    result.grad_norm = float(norm)
+    if not torch.isfinite(norm):
+        raise _divergence("the gradient", groups)
+    optimizer.step()
+    schedule.step()
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def comparison_weights(group: EncodedGroup, weight_by: str) -> list[float]:
+    """Weight of each comparison: its own and its group's; by prompt, over their number."""
+    share = 1 / len(group.comparisons) if weight_by == "prompt" else 1.0
+    return [group.group.weight * comparison.weight * share for comparison in group.comparisons]
+
+
+def _pass(
+    model: RewardModel,
+    groups: Sequence[EncodedGroup],
+    units: float,
+    recipe: Recipe,
+    max_tokens: int,
+    result: StepResult,
+) -> None:
+    sequences = [ids for group in groups for ids in group.sequences]
+    pairs = pairs_of(groups, recipe.loss.weight_by)
+    reward_R = rewards_of_sequences(model, sequences, max_tokens=max_tokens)
+    loss = LOSSES[recipe.loss.kind](reward_R, pairs) / units
+    if not torch.isfinite(loss):
+        raise _divergence("the loss", groups)
+    try:
+        loss.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise out_of_memory(error, sequences) or error from None
+    _count(result, reward_R.detach(), pairs, sequences)
+    result.loss += loss.item()
+
+
+def pairs_of(groups: Sequence[EncodedGroup], weight_by: str) -> Pairs:
+    """Comparisons of groups over their concatenated sequences."""
+    items = []
+    offset = 0
+    for group in groups:
+        weights = comparison_weights(group, weight_by)
+        items += [
+            (offset, comparison, weight)
+            for comparison, weight in zip(group.comparisons, weights, strict=True)
+        ]
+        offset += len(group.sequences)
+    return Pairs.of(items)
+
+
+def _count(
+    result: StepResult, reward_R: Tensor, pairs: Pairs, sequences: Sequence[Sequence[int]]
+) -> None:
+    decided = pairs.target_C == 1.0
+    gap_C = (reward_R[pairs.better_C] - reward_R[pairs.worse_C]).cpu()
+    result.wins += int(((gap_C > 0) & decided).sum())
+    result.num_comparisons += int(decided.sum())
+    result.num_sequences += len(sequences)
+    result.num_tokens += sum(map(len, sequences))
+    result.reward_sum += float(reward_R.sum())
+    result.rewards += [float(reward) for reward in reward_R]
+
+
+def _divergence(what: str, groups: Sequence[EncodedGroup]) -> DivergenceError:
+    rows = [str(group.group.source) for group in groups]
+    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+    return DivergenceError(
+        f"{what} is not finite in the batch of rows {', '.join(rows[:8])}{more}",
+        mend="lower train.learning_rate, or look at these rows",
+    )
