@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ def run_demo(output: Path, *, overwrite: bool = False) -> None:
         ("recipe.resolved.yaml", "the recipe, every field written out"),
     ):
         print(f"{output / name}  {what}")
-    print(f"\nTry:  assay score --model {output} --prompt 'Your question' --response 'An answer'")
+    print(
+        f"\nTry:  {sys.argv[0]} score --model {output} --prompt 'A question' --response 'An answer'"
+    )
     print(f"done in {time.perf_counter() - started:.0f} s")
 
 

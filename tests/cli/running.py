@@ -80,7 +80,8 @@ def ids_that_reach_the_model() -> Iterator[list[tuple[int, ...]]]:
 
     Nothing is replaced: the model computes as ever.
     """
-    from assay.model.reward_model import PaddedBatch, RewardModel
+    from assay.model.batch import PaddedBatch
+    from assay.model.reward_model import RewardModel
 
     seen: list[tuple[int, ...]] = []
     forward = RewardModel.forward

@@ -24,11 +24,10 @@ from assay.config import ModelConfig
 from assay.data.records import Group, Message, Response, Source
 from assay.data.rendering import TokenIds
 from assay.errors import DataError, ModelError
+from assay.model.batch import MAX_PADDING, PaddedBatch, padded_batches
 from assay.model.loading import build_for_training, load_reward_model
-from assay.model.reward_model import PaddedBatch, RewardModel
+from assay.model.reward_model import RewardModel
 from assay.model.rewards import (
-    MAX_PADDING,
-    padded_batches,
     rewards_of_sequences,
     score_sequences,
 )
@@ -321,6 +320,17 @@ def test_the_padding_token_is_never_read(llama: RewardModel) -> None:
         expected = one_at_a_time(llama, sequences)
     assert all(torch.equal(first, other) for other in others)
     assert error(first, expected) < SAME_WEIGHTS
+
+
+def test_every_token_read_is_trained_the_padding_token_is_not(tiny_base: Path) -> None:
+    # The base pads with its end token: transformers would give that row of the embedding no
+    # gradient, although every text ends with it.
+    config = ModelConfig(path=str(tiny_base))
+    model = build_for_training(config, None, seed=1, max_length=64, device="cpu")
+    rewards_of_sequences(model, [(5, 6, 2), (7, 2)], max_tokens=64).sum().backward()
+    gradient = model.classifier.get_input_embeddings().weight.grad
+    moved = [token for token in (2, 5, 6, 7, model.pad_id) if gradient[token].abs().sum() > 0]
+    assert moved == [2, 5, 6, 7]
 
 
 def test_a_batch_knows_where_each_sequence_ends() -> None:

@@ -6,7 +6,6 @@ Shapes: N sequences, L tokens of the longest (right padded), D width of the back
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,31 +15,13 @@ from torch.nn import functional as F
 from assay.data.formats.building import answer, row_group
 from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.records import Group, Source
-from assay.data.rendering import Renderer, TokenIds
+from assay.data.rendering import Renderer
+from assay.model.batch import PaddedBatch
 from assay.model.metadata import Metadata
+from assay.model.rewards import score_sequences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-@dataclass(frozen=True, slots=True)
-class PaddedBatch:
-    """Right-padded sequences. Integers only, on the model's device."""
-
-    ids_NL: Tensor
-    mask_NL: Tensor
-    last_N: Tensor
-    """Index of each sequence's last token: the scored position, known, never searched for."""
-
-    @classmethod
-    def of(cls, sequences: Sequence[TokenIds], pad_id: int, device: torch.device) -> PaddedBatch:
-        """Pad sequences on the right to the longest of them."""
-        lengths = torch.tensor([len(ids) for ids in sequences])
-        columns = torch.arange(int(lengths.max()))
-        mask_NL = columns[None, :] < lengths[:, None]
-        ids_NL = torch.full(mask_NL.shape, pad_id)
-        ids_NL[mask_NL] = torch.tensor([token for ids in sequences for token in ids])
-        return cls(ids_NL.to(device), mask_NL.long().to(device), (lengths - 1).to(device))
 
 
 class RewardModel(nn.Module):
@@ -141,8 +122,6 @@ class RewardModel(nn.Module):
         Raises:
             DataError: a message is malformed, or longer than the model's context.
         """
-        from assay.model.rewards import score_sequences
-
         group = _group(prompt, responses)
         items = [(group, index) for index in range(len(responses))]
         sequences = [rendered.ids for rendered in self.renderer.render_many(items)]

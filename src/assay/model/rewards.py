@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from assay.data.rendering import TokenIds
 from assay.errors import DataError, ModelError, ResourceError
-from assay.model.reward_model import PaddedBatch, RewardModel
+from assay.model.batch import PaddedBatch, padded_batches
 
-MAX_PADDING = 0.1
-"""Share of a batch that may be padding before the next length starts a batch of its own."""
+if TYPE_CHECKING:
+    from assay.model.reward_model import RewardModel
 
 
 def rewards_of_sequences(
@@ -99,27 +100,6 @@ def shortest_float(reward: np.float32) -> float:
 def inference_budget(device: torch.device) -> int:
     """Tokens in one forward pass without gradients: larger ones gain nothing on a CPU."""
     return 2048 if device.type == "cpu" else 16384
-
-
-def padded_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Cut sequences into batches of similar length.
-
-    Each batch holds at most `max_tokens` padded tokens (or one sequence) and at most
-    `MAX_PADDING` of padding. A pure function of its arguments.
-    """
-    batches: list[list[int]] = []
-    real = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        length = lengths[index]
-        if batches:
-            padded = lengths[batches[-1][0]] * (len(batches[-1]) + 1)
-            if padded <= max_tokens and real + length >= (1 - MAX_PADDING) * padded:
-                batches[-1].append(index)
-                real += length
-                continue
-        batches.append([index])
-        real = length
-    return batches
 
 
 def _forward(model: RewardModel, sequences: Sequence[TokenIds]) -> Tensor:
