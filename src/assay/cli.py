@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import textwrap
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from assay.errors import AssayError, ConfigError
+from assay.errors import AssayError, ConfigError, OutputError
 from assay.notices import show_on_stderr
 from assay.recipe import RecipeField, load_recipe, recipe_fields, source_fields
+
+if TYPE_CHECKING:
+    from assay.train.loop import TrainResult
 
 OnBadRow = Literal["error", "skip"]
 
@@ -139,14 +143,19 @@ def train(
     checked = load_recipe(recipe, flags)
 
     from assay.train.loop import train as run_training
-    from assay.train.stopping import EXIT_CODES
 
     result = run_training(checked, resume=resume, overwrite=overwrite)
+    _exit_if_stopped(result)
+    typer.echo(f"model: {result.run / 'model'}")
+
+
+def _exit_if_stopped(result: TrainResult) -> None:
+    from assay.train.stopping import EXIT_CODES
+
     if result.stopped_by is not None:
         typer.echo(f"stopped after step {result.step} of {result.num_steps}; go on with:")
         typer.echo(f"  assay train {result.run}/recipe.resolved.yaml --resume auto")
         raise typer.Exit(EXIT_CODES[result.stopped_by])
-    typer.echo(f"model: {result.run / 'model'}")
 
 
 @app.command()
@@ -166,6 +175,10 @@ def eval(
     device: Device = "auto",
     dtype: DType = "auto",
     max_length: MaxLength = None,
+    over_length: Annotated[
+        Literal["drop", "error"],
+        typer.Option(help="A response over the length is dropped and counted, or is an error."),
+    ] = "drop",
     on_bad_row: BadRows = "error",
 ) -> None:
     """Evaluate on preference rows.
@@ -184,6 +197,7 @@ def eval(
         device=device,
         dtype=dtype,
         max_length=max_length,
+        over_length=over_length,
         on_bad_row=on_bad_row,
     )
     evaluate_command(model, source, options, all_checkpoints=all_checkpoints)
@@ -291,7 +305,13 @@ def demo(
     """
     from assay.demo import run_demo
 
-    run_demo(output, overwrite=overwrite)
+    if any(output.glob("*")) and not overwrite:
+        raise OutputError(
+            "is not empty: it holds an earlier demo, or something else",
+            where=output,
+            mend="run `assay demo --overwrite` to replace an earlier demo, or give --output",
+        )
+    _exit_if_stopped(run_demo(output, overwrite=overwrite))
 
 
 @app.callback(invoke_without_command=True)
@@ -311,6 +331,8 @@ def _without_command(
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     show_on_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # A terminal without Chinese shows codes.
     try:
         code = app(standalone_mode=False, prog_name="assay")
         sys.stdout.flush()

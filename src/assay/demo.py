@@ -6,12 +6,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from assay.config import Recipe
 from assay.data.encoding import encode_groups
 from assay.data.loading import load_groups
 from assay.data.sources import DataSource
+
+if TYPE_CHECKING:
+    from assay.train.loop import TrainResult
 
 MODEL = "smollm2-135m-instruct"
 SAMPLE = "sample:values"
@@ -24,7 +27,7 @@ ANSWERS = (
 )
 
 
-def run_demo(output: Path, *, overwrite: bool = False) -> None:
+def run_demo(output: Path, *, overwrite: bool = False) -> TrainResult:
     """Pull, train, evaluate on unseen prompts, compare with baselines, score two answers.
 
     Raises:
@@ -63,7 +66,7 @@ def run_demo(output: Path, *, overwrite: bool = False) -> None:
     _head(f"3. Training on {len(groups['train'])} prompts")
     result = train(recipe, overwrite=overwrite)
     if result.stopped_by is not None:
-        return
+        return result
 
     _head(f"4. Evaluation on {len(groups['test'])} prompts that it never saw")
     results = json.loads((output / "eval" / "values-test" / "results.json").read_text())
@@ -86,6 +89,7 @@ def run_demo(output: Path, *, overwrite: bool = False) -> None:
         f"\nTry:  {sys.argv[0]} score --model {output} --prompt 'A question' --response 'An answer'"
     )
     print(f"done in {time.perf_counter() - started:.0f} s")
+    return result
 
 
 def demo_recipe(output: Path) -> Recipe:

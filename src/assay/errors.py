@@ -8,7 +8,8 @@
     ├── PullError        fetching a model
     ├── CheckpointError  a run directory or a checkpoint in it
     ├── OutputError      a place to write to
-    └── ResourceError    memory, a device
+    ├── ResourceError    memory, a device
+    └── DivergenceError  a loss or gradient that is not finite
 
 The command line prints `str(error)` as one line and exits with code 2.
 """
@@ -71,3 +72,7 @@ class OutputError(AssayError):
 
 class ResourceError(AssayError):
     """Memory or a device that is not there."""
+
+
+class DivergenceError(AssayError):
+    """A loss or its gradient that is not finite."""

@@ -286,9 +286,10 @@ def test_style_messages_writes_into_the_last_message(score: Any) -> None:
     assert last == row["messages"][-1]
 
 
-def test_scored_rows_can_be_scored_again(score: Any) -> None:
-    first = score(cvalues_rows(3))
-    assert score([json.loads(line) for line in first]) == first
+def test_scores_that_a_row_holds_are_not_written_over(score: Any, tmp_path: Path) -> None:
+    first = score(cvalues_rows(1))
+    with pytest.raises(AssertionError, match="has a field 'assay' already, which would be lost"):
+        score([json.loads(line) for line in first])
 
 
 def test_stdin_to_a_file(assay: Assay, score: Any, loud: Path, tmp_path: Path) -> None:

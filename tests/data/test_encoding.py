@@ -163,13 +163,19 @@ def test_last_tokens_and_written_out_specials_are_counted(tiny_tokenizer: Any) -
     assert data.specials_in_content == 1
 
 
-def test_progress_adds_up_to_all_groups(tiny_tokenizer: Any) -> None:
-    groups = [group_of(["x", "z"], [(0, 1)]) for _ in range(1100)]
-    renderer = Renderer(tiny_tokenizer, ResolvedTemplate("test", TEMPLATE))
-    steps: list[int] = []
-    data = encode_groups(groups, renderer, max_length=8, progress=steps.append)
-    assert sum(steps) == len(data.groups) == 1100
-    assert len(steps) > 1
+def test_all_rows_that_the_template_refuses_are_found_in_one_pass(tiny_tokenizer: Any) -> None:
+    refuses = "{%- if 'no' in messages[1].content -%}{{ raise_exception('no') }}{%- endif -%}"
+    renderer = Renderer(tiny_tokenizer, ResolvedTemplate("test", refuses + TEMPLATE))
+    groups = [
+        group_of(["x", "z", "no"], [(0, 1), (0, 2)]),
+        group_of(["x", "no"], [(0, 1)]),
+        group_of(["x", "z"], [(0, 1)]),
+    ]
+    with pytest.raises(DataError, match=r"2 bad rows: rows\.jsonl:2: .*\| rows\.jsonl:1: "):
+        encode_groups(groups, renderer, max_length=50)
+    data = encode_groups(groups, renderer, max_length=50, on_bad_row="skip")
+    assert [str(row.source) for row in data.bad_rows] == ["rows.jsonl:2", "rows.jsonl:1"]
+    assert [len(group.sequences) for group in data.groups] == [2, 2]
 
 
 ANSWERS = st.sampled_from(["", "a", "a ", " a", "b", "bb", "b" * 5, "b" * 6, "c" * 9, f"d{END}"])

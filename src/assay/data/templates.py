@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 
 End = Literal["eos", "none"]
 
-_ONE_TURN = (
-    "{%- if messages | length > 2 or messages[0].role != 'user' -%}"
+_NO_TOOLS = (
+    "{%- if tools or messages | selectattr('tool_calls', 'defined') | list -%}"
+    "{{ raise_exception('this template has no place for tools and tool calls') }}"
+    "{%- endif -%}"
+)
+_ONE_TURN = _NO_TOOLS + (
+    "{%- if messages | length > 2 or messages[0].role != 'user'"
+    " or (messages | length == 2 and messages[1].role != 'assistant') -%}"
     "{{ raise_exception('this template reads one user message and one answer') }}"
     "{%- endif -%}"
 )
@@ -93,7 +99,7 @@ def registered_templates() -> list[str]:
 
 register_template(
     "chatml",
-    "{%- if messages[0].role != 'system' -%}"
+    _NO_TOOLS + "{%- if messages[0].role != 'system' -%}"
     "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
     "{%- endif -%}"
     "{%- for message in messages -%}"

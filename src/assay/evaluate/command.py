@@ -14,9 +14,10 @@ from rich.text import Text
 
 from assay.data.encoding import EncodedData, encode_groups
 from assay.data.loading import LoadedData, load_groups, write_bad_rows
+from assay.data.rows import BadRow
 from assay.data.sources import DataSource
 from assay.errors import ConfigError, OutputError
-from assay.evaluate.evaluator import Evaluation, evaluate_groups, write_evaluation
+from assay.evaluate.evaluator import Evaluation, about_input, evaluate_groups, write_evaluation
 from assay.evaluate.metrics import Scored
 from assay.model.loading import load_reward_model
 from assay.model.locate import checkpoints_in
@@ -36,6 +37,7 @@ class EvalOptions:
     device: str = "auto"
     dtype: str = "auto"
     max_length: int | None = None
+    over_length: Literal["drop", "error"] = "drop"
     on_bad_row: Literal["error", "skip"] = "error"
 
 
@@ -50,6 +52,7 @@ def evaluate_command(
     if options.output is not None:
         _check_output(options.output)
     loaded = load_groups([source], on_bad_row=options.on_bad_row, limit=options.limit)
+    refused: list[BadRow] = []
     models = [Path(model)] if not all_checkpoints else _checkpoints(model)
     results = []
     for path in models:
@@ -57,11 +60,13 @@ def evaluate_command(
         if output is not None and all_checkpoints:
             output = output / path.name
         name = str(path) if all_checkpoints else model
-        results.append(_evaluate_one(name, source, loaded, options, output))
+        result, refused = _evaluate_one(name, source, loaded, options, output)
+        results.append(result)
     if all_checkpoints:
         _print_checkpoints(models, results)
-    if loaded.bad_rows:
-        _put_aside(loaded, options.output)
+    bad_rows = [*loaded.bad_rows, *refused]
+    if bad_rows:
+        _put_aside(bad_rows, options.output)
     return results
 
 
@@ -95,7 +100,8 @@ def print_results(results: dict[str, Any]) -> None:
 
 def _evaluate_one(
     name: str, source: DataSource, loaded: LoadedData, options: EvalOptions, output: Path | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[BadRow]]:
+    """The contents of `results.json`, and the rows that the template refused."""
     model = load_reward_model(
         name,
         base=options.base,
@@ -108,14 +114,8 @@ def _evaluate_one(
     evaluation = evaluate_groups(model, encoded, progress=running)
     about = {
         "model": name,
-        "input": source.path,
-        "input_sha256": loaded.fingerprints[0],
-        "format": loaded.formats[0],
-        "split": source.split,
-        "label": source.label,
+        **about_input(source, loaded, encoded),
         "limit": options.limit,
-        "rows": loaded.num_rows,
-        "bad_rows": len(loaded.bad_rows),
         "template_hash": model.renderer.template.hash,
         "max_length": max_length,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
@@ -124,7 +124,7 @@ def _evaluate_one(
     print_results(results)
     if output is not None:
         print(f"results: {output / 'results.json'}")
-    return results
+    return results, encoded.bad_rows
 
 
 def _encode(
@@ -137,7 +137,13 @@ def _encode(
             f"--max-length {max_length} is beyond the model's context of {model.max_length} tokens",
             mend=f"give at most {model.max_length}",
         )
-    encoded = encode_groups(loaded.groups, model.renderer, max_length=max_length)
+    encoded = encode_groups(
+        loaded.groups,
+        model.renderer,
+        max_length=max_length,
+        over_length=options.over_length,
+        on_bad_row=options.on_bad_row,
+    )
     encoded.skipped = [*loaded.skipped, *encoded.skipped]
     if encoded.specials_in_content:
         notice(
@@ -181,12 +187,13 @@ def _check_output(output: Path) -> None:
         raise OutputError("is a file", where=output, mend="name a directory for results.json")
 
 
-def _put_aside(loaded: LoadedData, output: Path | None) -> None:
-    count = len(loaded.bad_rows)
+def _put_aside(bad_rows: Sequence[BadRow], output: Path | None) -> None:
+    count = len(bad_rows)
     if output is None:
         warn(f"{count} bad rows were skipped; give --output to have them written aside")
         return
-    write_bad_rows(output / "bad_rows.jsonl", loaded.bad_rows)
+    output.mkdir(parents=True, exist_ok=True)
+    write_bad_rows(output / "bad_rows.jsonl", bad_rows)
     warn(f"{count} bad rows were written to {output / 'bad_rows.jsonl'}")
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.encoding import EncodedData, EncodedGroup
-from assay.data.loading import SkippedRow
+from assay.data.loading import LoadedData, SkippedRow
 from assay.data.records import Comparison, prompt_key
+from assay.data.sources import DataSource
 from assay.errors import DataError
 from assay.evaluate.metrics import Scored, comparison_metrics
 from assay.model.manifest import output_errors
@@ -86,6 +87,19 @@ def evaluate_groups(
             "every comparison is labelled a tie", mend="there is nothing to be right on"
         )
     return Evaluation(comparison_metrics(scored), scored, rows, skipped)
+
+
+def about_input(source: DataSource, loaded: LoadedData, encoded: EncodedData) -> dict[str, Any]:
+    """What was read for an evaluation: rows = comparisons + skipped + bad_rows."""
+    return {
+        "input": source.path,
+        "input_sha256": loaded.fingerprints[0],
+        "format": loaded.formats[0],
+        "split": source.split,
+        "label": source.label,
+        "rows": loaded.num_rows,
+        "bad_rows": len(loaded.bad_rows) + len(encoded.bad_rows),
+    }
 
 
 def write_evaluation(

@@ -282,6 +282,8 @@ def _load_adapter(path: Path, base: str | None, dtype: torch.dtype | str) -> nn.
         )
     base_path = str(locate_model(adapter_base(path, base)).path)
     classifier, _ = _load_classifier(base_path, dtype)
+    if isinstance(getattr(classifier, "score", None), nn.Linear):
+        classifier.score.float()  # The adapter's head is float32 whatever its base is.
     with quiet_transformers(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found missing adapter keys")  # An error, below.
         try:

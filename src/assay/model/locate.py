@@ -40,13 +40,19 @@ def locate_model(name: str, revision: str | None = None, *, needs_weights: bool 
         PullError: a hub model cannot be fetched.
     """
     path = Path(name)
+    if path.is_dir() and revision is not None:
+        raise ModelError(
+            "is a directory, and only hub models have revisions",
+            where=name,
+            mend="leave the revision out",
+        )
     if path.is_dir():
         if not needs_weights and (path / "tokenizer_config.json").exists():
             return Located(path, "plain")
         return _in_directory(path)
     if path.is_file():
         raise ModelError("is a file, not a model directory", where=name, mend="name its directory")
-    cached = cached_model(name)
+    cached = cached_model(name, revision=revision)
     if cached is not None:
         return _in_directory(cached)
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:

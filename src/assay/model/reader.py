@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assay.data.rendering import Renderer, load_tokenizer
 from assay.data.templates import resolve_template
 from assay.errors import ConfigError
@@ -48,4 +50,6 @@ def reader_of(located: Located, template: str | None) -> tuple[Renderer, Metadat
             f"(hash {metadata.template_hash}), reading with {resolved.name} "
             f"(hash {resolved.hash}): rewards are not comparable"
         )
+    else:
+        resolved = replace(resolved, name=metadata.template_name)
     return Renderer(tokenizer, resolved, metadata.special_tokens_in_content), metadata

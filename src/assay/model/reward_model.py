@@ -45,11 +45,19 @@ class RewardModel(nn.Module):
         """Autocast dtype of the backbone in training; None computes in the weights' dtype."""
 
     @classmethod
-    def load(cls, path: str, **options: Any) -> RewardModel:
-        """Load for scoring; see `assay.model.loading.load_reward_model` for the options."""
+    def load(
+        cls,
+        path: str,
+        *,
+        base: str | None = None,
+        template: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> RewardModel:
+        """Load for scoring; `assay.model.loading.load_reward_model` says what each means."""
         from assay.model.loading import load_reward_model
 
-        return load_reward_model(path, **options)
+        return load_reward_model(path, base=base, template=template, device=device, dtype=dtype)
 
     @property
     def classifier(self) -> PreTrainedModel:

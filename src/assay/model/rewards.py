@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +31,8 @@ def rewards_of_sequences(
         max_tokens: tokens in one forward pass, padding included.
 
     Raises:
-        ResourceError: out of memory, without gradients even for one sequence; names the batch
-            and a budget that fits.
+        ResourceError: without gradients, out of memory for one sequence.
+        RuntimeError: with gradients, out of memory; the caller knows what to do about it.
     """
     distinct = list(dict.fromkeys(sequences))
     number = {ids: index for index, ids in enumerate(distinct)}
@@ -54,7 +54,6 @@ def score_sequences(
     sequences: Sequence[TokenIds],
     *,
     max_tokens: int | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> list[float]:
     """Raw float32 rewards of sequences without gradients, in their order.
 
@@ -87,8 +86,6 @@ def score_sequences(
             "gives a reward that is not finite",
             mend="score with --dtype float32; if that does not help, its weights are damaged",
         )
-    if progress is not None:
-        progress(len(sequences))
     return [shortest_float(reward) for reward in rewards.float().cpu().numpy()]
 
 
@@ -102,33 +99,24 @@ def inference_budget(device: torch.device) -> int:
     return 2048 if device.type == "cpu" else 16384
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device, or the CPU's allocator, ran out of memory."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def _forward(model: RewardModel, sequences: Sequence[TokenIds]) -> Tensor:
     batch = PaddedBatch.of(sequences, model.pad_id, model.device)
     try:
         reward_N: Tensor = model(batch)
     except RuntimeError as error:
-        shortage = out_of_memory(error, sequences)
-        if shortage is None:
+        if torch.is_grad_enabled() or not is_out_of_memory(error):
             raise
-        if torch.is_grad_enabled() or len(sequences) == 1:
-            raise shortage from None
+        if len(sequences) == 1:
+            raise ResourceError(
+                f"out of memory in a batch of one sequence, {len(sequences[0])} tokens",
+                mend=f"set max_length below {len(sequences[0])}, or use a smaller model or dtype",
+            ) from None
         # Without gradients nothing is kept: two halves do what one batch could not.
         half = len(sequences) // 2
         return torch.cat([_forward(model, sequences[:half]), _forward(model, sequences[half:])])
     return reward_N
-
-
-def out_of_memory(error: RuntimeError, sequences: Sequence[TokenIds]) -> ResourceError | None:
-    """The user's error for a device (or allocator) that ran out of memory; None for others."""
-    if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
-        return None
-    longest = max(map(len, sequences))
-    padded = longest * len(sequences)
-    if len(sequences) > 1:
-        mend = f"set max_tokens_per_pack to {max(longest, padded // 2)}"
-    else:
-        mend = f"set max_length below {longest}"
-    return ResourceError(
-        f"out of memory in a batch of {len(sequences)} sequences, {padded} tokens with padding",
-        mend=f"{mend}, or use a smaller model or dtype",
-    )

@@ -18,7 +18,7 @@ from assay.data.sources import DataSource
 from assay.errors import DataError, OutputError
 from assay.model.manifest import check_place, output_errors
 from assay.model.reward_model import RewardModel
-from assay.score.scorer import RowScores, reading_limit, score_items
+from assay.score.scorer import RowScores, reading_limit, refusals, score_items
 
 Style = Literal["assay", "messages"]
 
@@ -73,7 +73,7 @@ def score_file(
     """
     check_output(output, overwrite=options.overwrite)
     reading_limit(model, options.max_length)
-    rows, bad = _check(source, options)
+    rows, bad = _check(model, source, options)
     if not rows:
         raise DataError("holds no row to score", where=source.path, mend="give it rows")
     about = {"model": name, "template_hash": model.renderer.template.hash}
@@ -104,8 +104,8 @@ def score_file(
     aside = output.with_name(f"{output.name}.bad.jsonl")
     if bad:
         write_bad_rows(aside, bad)
-    else:
-        aside.unlink(missing_ok=True)  # of an output that was overwritten
+    elif options.overwrite:
+        aside.unlink(missing_ok=True)  # of the output that was overwritten
     return ScoreSummary(len(rows), responses, truncated, len(bad), aside if bad else None)
 
 
@@ -118,6 +118,8 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     check_place(output)
     if output.is_dir():
         raise OutputError("is a directory", where=output, mend="name a file in it")
+    if str(output) == "-" or (output.exists() and not output.is_file()):
+        raise OutputError("is not a file", where=output, mend="name a file")
     if output.exists() and not overwrite:
         raise OutputError("is there already", where=output, mend="add --overwrite, or name another")
 
@@ -129,20 +131,36 @@ def probability(score: float) -> float:
     return math.exp(score) / (1 + math.exp(score))
 
 
-def _check(source: DataSource, options: ScoreOptions) -> tuple[list[ScorableRow], list[BadRow]]:
+def _check(
+    model: RewardModel, source: DataSource, options: ScoreOptions
+) -> tuple[list[ScorableRow], list[BadRow]]:
     """All rows, before anything is computed: a bad row at the end must not cost hours."""
-    rows: list[ScorableRow] = []
+    read: list[ScorableRow] = []
     bad: list[BadRow] = []
     for row in _limited(scorable_rows(source), options.limit):
         if isinstance(row, BadRow):
             bad.append(row)
         else:
+            read.append(row)
+    rows = []
+    found = refusals(model, [item for _, _, item in read], max_length=options.max_length)
+    for row, refusal in zip(read, found, strict=True):
+        if refusal is None:
             rows.append(row)
+        else:
+            raw = json.dumps(row[1], ensure_ascii=False)
+            bad.append(BadRow(row[0], refusal.what, refusal.mend or "mend the row", raw))
     if bad and options.on_bad_row == "error":
         raise bad_rows_error(bad)
-    if options.style == "messages":
-        for place, fields, _ in rows:
+    for place, fields, _ in rows:
+        if options.style == "messages":
             _last_valued(fields, str(place))
+        elif "assay" in fields:
+            raise DataError(
+                "the row has a field 'assay' already, which would be lost",
+                where=place,
+                mend="rename or remove it",
+            )
     return rows, bad
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from assay.data.formats import Scorable, VerbatimText
 from assay.data.rendering import Rendered, TokenIds
-from assay.errors import ConfigError, DataError
+from assay.errors import AssayError, ConfigError, DataError
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import score_sequences
 
@@ -38,23 +38,36 @@ def score_items(
     """
     limit = reading_limit(model, max_length)
     rendered = _render(model, items)
-    cut = [_fit(text.ids, limit, model) for texts in rendered for text in texts]
-    rewards = score_sequences(model, cut)
-    result = []
-    start = 0
-    for item, texts in zip(items, rendered, strict=True):
-        stop = start + len(texts)
-        for text, kept in zip(texts, cut[start:stop], strict=True):
-            _check_response_kept(model, item, text, kept)
-        result.append(
-            RowScores(
-                scores=rewards[start:stop],
-                num_tokens=[len(ids) for ids in cut[start:stop]],
-                truncated=[len(text.ids) > limit for text in texts],
-            )
+    cut = [
+        [_fit(item, text, limit, model) for text in texts]
+        for item, texts in zip(items, rendered, strict=True)
+    ]
+    rewards = iter(score_sequences(model, [ids for row in cut for ids in row]))
+    return [
+        RowScores(
+            scores=[next(rewards) for _ in row],
+            num_tokens=[len(ids) for ids in row],
+            truncated=[len(text.ids) > limit for text in texts],
         )
-        start = stop
-    return result
+        for texts, row in zip(rendered, cut, strict=True)
+    ]
+
+
+def refusals(
+    model: RewardModel, items: Sequence[Scorable], *, max_length: int | None = None
+) -> list[AssayError | None]:
+    """Why each item cannot be scored, or None; needs no forward pass."""
+    limit = reading_limit(model, max_length)
+
+    def refusal(item: Scorable) -> AssayError | None:
+        try:
+            for text in _render(model, [item])[0]:
+                _fit(item, text, limit, model)
+        except AssayError as error:
+            return error
+        return None
+
+    return [refusal(item) for item in items]
 
 
 def reading_limit(model: RewardModel, max_length: int | None) -> int:
@@ -88,24 +101,24 @@ def _render(model: RewardModel, items: Sequence[Scorable]) -> list[list[Rendered
     ]
 
 
-def _fit(ids: TokenIds, limit: int, model: RewardModel) -> TokenIds:
+def _fit(item: Scorable, text: Rendered, limit: int, model: RewardModel) -> TokenIds:
+    """The ids that the model reads: a text over the limit loses its beginning.
+
+    Raises:
+        DataError: that would cut the response.
+    """
+    ids = text.ids
     if len(ids) <= limit:
         return ids
+    if not isinstance(item, VerbatimText):
+        prompt = model.renderer.render_text(model.renderer.prompt_text(item)).ids
+        response = len(ids) - len(prompt)
+        if response > limit:
+            raise DataError(
+                f"a response alone has {response} tokens, more than the limit of {limit}",
+                where=item.source,
+                mend="shorten it, or raise --max-length up to the model's context",
+            )
     if ids[0] == model.renderer.tokenizer.bos_token_id:
         return (ids[0], *ids[len(ids) - limit + 1 :])
     return ids[len(ids) - limit :]
-
-
-def _check_response_kept(
-    model: RewardModel, item: Scorable, text: Rendered, kept: TokenIds
-) -> None:
-    if len(kept) == len(text.ids) or isinstance(item, VerbatimText):
-        return
-    prompt = model.renderer.render_text(model.renderer.prompt_text(item)).ids
-    if len(text.ids) - len(prompt) > len(kept):
-        raise DataError(
-            f"a response alone has {len(text.ids) - len(prompt)} tokens, more than the limit of "
-            f"{len(kept)}",
-            where=item.source,
-            mend="shorten it, or raise --max-length up to the model's context",
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -25,8 +26,22 @@ from assay.train.log import RunLog, cut_log
 from assay.train.memory import training_budget
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
-from assay.train.prepare import PreparedData, checkpoint_to_resume, prepare_data, write_aside
-from assay.train.run import check_run_directory, check_same_recipe, describe_run, open_run
+from assay.train.prepare import (
+    PreparedData,
+    RecipeRows,
+    checkpoint_to_resume,
+    fingerprints,
+    prepare_data,
+    read_recipe_rows,
+    write_aside,
+)
+from assay.train.run import (
+    check_run_directory,
+    check_same_data,
+    check_same_recipe,
+    describe_run,
+    open_run,
+)
 from assay.train.step import train_step
 from assay.train.stopping import StopRequest
 
@@ -60,11 +75,49 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
     Raises:
         AssayError: as the messages say; nothing that was there is lost.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "training on several processes is not there yet, and each would train alone",
+            where="WORLD_SIZE",
+            mend="start one process",
+        )
     checkpoint = checkpoint_to_resume(recipe, resume)
     check_run_directory(recipe, resume=resume is not None, overwrite=overwrite)
     began = checkpoint.resolve().parents[1] if checkpoint is not None else None
     if began is not None and began != Path(recipe.output_dir).resolve():
         check_same_recipe(recipe, began)
+    rows = read_recipe_rows(recipe)
+    data_read = fingerprints(recipe, rows.train)
+    if began is not None:
+        check_same_data(began, data_read)
+    state, data, plan = _build(recipe, rows, checkpoint)
+    run = open_run(recipe, overwrite=overwrite)
+    describe_run(run, recipe, data_read, data.counts, began=began)
+    write_aside(data, run)
+    sweep(run / "checkpoints")
+    cut_log(run, state.progress.step, plan.num_steps)
+    with (
+        output_errors(run),
+        RunLog(
+            run,
+            plan,
+            logging_steps=recipe.train.logging_steps,
+            trackers=list(recipe.train.report_to),
+            first_step=state.progress.step + 1,
+        ) as log,
+        StopRequest() as stop,
+    ):
+        _run_steps(run, recipe, plan, data, state, log, stop)
+        stopped_by = stop.signal if state.progress.step < plan.num_steps else None
+        if stopped_by is None:
+            _finish(run, recipe, data, state, log)
+    return TrainResult(run, state.progress.step, plan.num_steps, stopped_by)
+
+
+def _build(
+    recipe: Recipe, rows: RecipeRows, checkpoint: Path | None
+) -> tuple[_State, PreparedData, Plan]:
+    """Everything that a run needs in memory, as the checkpoint left it; writes nothing."""
     model = build_for_training(
         recipe.model,
         recipe.lora,
@@ -74,10 +127,7 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
     )
     if recipe.train.gradient_checkpointing:
         _recompute_activations(model)
-    data = prepare_data(recipe, model)
-    run = open_run(recipe, overwrite=overwrite)
-    describe_run(run, recipe, data.loaded, data.counts, began=began)
-    write_aside(data, run)
+    data = prepare_data(recipe, model, rows)
     torch.manual_seed(recipe.train.seed)
     plan = Plan.of(
         len(data.train.groups),
@@ -93,24 +143,7 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
     if checkpoint is not None:
         state.progress = load_checkpoint(checkpoint, model, optimizer, state.schedule)
         notice(f"resuming from {checkpoint.name}")
-    sweep(run / "checkpoints")
-    cut_log(run, state.progress.step, plan.num_steps)
-    with (
-        output_errors(run),
-        RunLog(
-            run,
-            plan,
-            logging_steps=recipe.train.logging_steps,
-            trackers=list(recipe.train.report_to),
-            first_step=state.progress.step + 1,
-        ) as log,
-        StopRequest() as stop,
-    ):
-        _run_steps(run, recipe, plan, data, state, log, stop)
-        stopped_by = stop.signal
-        if stopped_by is None:
-            _finish(run, recipe, data, state, log)
-    return TrainResult(run, state.progress.step, plan.num_steps, stopped_by)
+    return state, data, plan
 
 
 def _recompute_activations(model: RewardModel) -> None:
@@ -141,7 +174,8 @@ def _run_steps(
         f"passes of at most {budget} tokens"
     )
     model.train()
-    while progress.step < plan.num_steps and stop.signal is None:
+    stopping = stop.signal is not None
+    while progress.step < plan.num_steps and not stopping:
         groups = [data.train.groups[index] for index in plan.groups_of(progress.step)]
         result = train_step(model, groups, state.optimizer, state.schedule, recipe, budget)
         progress.step += 1
@@ -151,7 +185,8 @@ def _run_steps(
         if config.eval_steps and progress.step % config.eval_steps == 0 and not last:
             _evaluate(model, data.evals, progress.step, log, budget)
         due = config.save_steps is not None and progress.step % config.save_steps == 0
-        if due or stop.signal is not None or last:
+        stopping = stop.signal is not None  # Read once: a signal may come at any moment.
+        if due or stopping or last:
             save_checkpoint(
                 run / "checkpoints",
                 model,
@@ -191,6 +226,7 @@ def _finish(run: Path, recipe: Recipe, data: PreparedData, state: _State, log: R
         started = time.perf_counter()
         evaluation = evaluate_groups(written, encoded)
         about = {
+            **data.about[name],
             "name": name,
             "model": str(run / "model"),
             "step": state.progress.step,

@@ -14,29 +14,61 @@ from assay.data.records import prompt_key
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource
 from assay.errors import CheckpointError, ConfigError, DataError
+from assay.evaluate.evaluator import about_input
 from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
 from assay.train.checkpoint import newest_checkpoint, step_of
 
 
 @dataclass
+class RecipeRows:
+    """The groups of a recipe's files, not yet rendered; evaluation sets by their name."""
+
+    train: LoadedData
+    evals: dict[str, tuple[DataSource, LoadedData]]
+
+
+@dataclass
 class PreparedData:
-    """Training and evaluation groups, encoded; `counts` goes into run.json."""
+    """Training and evaluation groups, encoded.
+
+    `counts` goes into run.json, `about` (by evaluation set) into results.json, `bad_rows` into
+    files of the names that are its keys.
+    """
 
     train: EncodedData
     evals: list[tuple[str, EncodedData]]
-    loaded: LoadedData
     counts: dict[str, Any]
+    about: dict[str, dict[str, Any]]
     bad_rows: dict[str, list[BadRow]]
-    """By the name of the file that they are written to."""
 
 
-def prepare_data(recipe: Recipe, model: RewardModel) -> PreparedData:
-    """Read, group, render and tokenise; writes nothing.
+def read_recipe_rows(recipe: Recipe) -> RecipeRows:
+    """Read all files of a recipe; needs no model, so that a typo costs no loading of one.
 
     Raises:
-        DataError: bad rows, or nothing left to train on.
-        ConfigError: two evaluation sets of one name, or max_length beyond the model.
+        DataError: a file is not there, or holds bad rows.
+        ConfigError: two evaluation sets have one name.
+    """
+    evals: dict[str, tuple[DataSource, LoadedData]] = {}
+    for source in recipe.data.eval:
+        name = source_name(source)
+        if name in evals:
+            raise ConfigError(
+                f"two evaluation sets are named '{name}'",
+                where="data.eval",
+                mend="give one another name: {path: ..., name: ...}",
+            )
+        evals[name] = (_source(source), _load(recipe, [source]))
+    return RecipeRows(_load(recipe, recipe.data.train), evals)
+
+
+def prepare_data(recipe: Recipe, model: RewardModel, rows: RecipeRows) -> PreparedData:
+    """Render and tokenise; writes nothing.
+
+    Raises:
+        DataError: the template refuses rows, or nothing is left to train or evaluate on.
+        ConfigError: max_length is beyond the model.
     """
     limit = recipe.train.max_length
     if limit > model.max_length:
@@ -44,42 +76,30 @@ def prepare_data(recipe: Recipe, model: RewardModel) -> PreparedData:
             f"train.max_length ({limit}) is beyond the model's context of {model.max_length}",
             mend=f"set it to at most {model.max_length}",
         )
-    loaded, train = _read(recipe, recipe.data.train, model)
-    bad_rows = {"bad_rows.jsonl": loaded.bad_rows}
-    if not train.groups:
-        raise DataError(
-            f"nothing is left to train on ({_table(loaded, train)})",
-            mend="raise train.max_length, or look at the rows",
-        )
-    evals = []
-    counts: dict[str, Any] = {"train": _account(loaded, train), "eval": {}}
-    for source in recipe.data.eval:
-        name = source_name(source)
-        if name in counts["eval"]:
-            raise ConfigError(
-                f"two evaluation sets are named '{name}'",
-                where="data.eval",
-                mend="give one another name: {path: ..., name: ...}",
-            )
-        one, encoded = _read(recipe, [source], model)
-        bad_rows[f"bad_rows.{name}.jsonl"] = one.bad_rows
-        if not encoded.num_comparisons:
-            raise DataError(
-                f"nothing is left to evaluate on ({_table(one, encoded)})",
-                where=source.path,
-                mend="raise train.max_length, or look at the rows",
-            )
-        _warn_about_overlap(name, loaded, one)
-        evals.append((name, encoded))
-        counts["eval"][name] = _account(one, encoded)
-    model.metadata = replace(
-        model.metadata,
-        data=dict(
-            zip([source.key for source in recipe.data.train], loaded.fingerprints, strict=True)
-        ),
+    train = _encode(recipe, model, rows.train, "train on")
+    data = PreparedData(
+        train,
+        evals=[],
+        counts={"train": _account(rows.train, train), "eval": {}},
+        about={},
+        bad_rows={"bad_rows.jsonl": [*rows.train.bad_rows, *train.bad_rows]},
     )
+    for name, (source, loaded) in rows.evals.items():
+        encoded = _encode(recipe, model, loaded, f"evaluate on in {name}")
+        _warn_about_overlap(name, rows.train, loaded)
+        data.counts["eval"][name] = _account(loaded, encoded)
+        data.about[name] = about_input(source, loaded, encoded)
+        data.bad_rows[f"bad_rows.{name}.jsonl"] = [*loaded.bad_rows, *encoded.bad_rows]
+        encoded.skipped = [*loaded.skipped, *encoded.skipped]
+        data.evals.append((name, encoded))
+    model.metadata = replace(model.metadata, data=fingerprints(recipe, rows.train))
     _say_what_was_found(train, model)
-    return PreparedData(train, evals, loaded, counts, bad_rows)
+    return data
+
+
+def fingerprints(recipe: Recipe, loaded: LoadedData) -> dict[str, str]:
+    """SHA-256 of each training source, by its path and split."""
+    return dict(zip([source.key for source in recipe.data.train], loaded.fingerprints, strict=True))
 
 
 def write_aside(data: PreparedData, run: Path) -> None:
@@ -137,31 +157,40 @@ def checkpoint_to_resume(recipe: Recipe, resume: str | None) -> Path | None:
     return path
 
 
-def _read(
-    recipe: Recipe, sources: list[SourceConfig], model: RewardModel
-) -> tuple[LoadedData, EncodedData]:
-    loaded = load_groups(
-        [DataSource(s.path, s.format, s.split, s.name, s.label) for s in sources],
+def _source(source: SourceConfig) -> DataSource:
+    return DataSource(source.path, source.format, source.split, source.name, source.label)
+
+
+def _load(recipe: Recipe, sources: list[SourceConfig]) -> LoadedData:
+    return load_groups(
+        [_source(source) for source in sources],
         on_bad_row=recipe.data.on_bad_row,
         group_by=recipe.data.group_by,
     )
+
+
+def _encode(recipe: Recipe, model: RewardModel, loaded: LoadedData, use: str) -> EncodedData:
     encoded = encode_groups(
         loaded.groups,
         model.renderer,
         max_length=recipe.train.max_length,
         over_length=recipe.train.over_length,
+        on_bad_row=recipe.data.on_bad_row,
     )
-    dropped = _dropped(loaded, encoded)
-    if dropped:
-        paths = ", ".join(source.path for source in sources)
-        notice(f"{paths}: {_table(loaded, encoded)}")
-    return loaded, encoded
+    if not encoded.num_comparisons:
+        raise DataError(
+            f"nothing is left to {use} ({_table(loaded, encoded)})",
+            mend="raise train.max_length, or look at the rows",
+        )
+    if _dropped(loaded, encoded):
+        notice(_table(loaded, encoded))
+    return encoded
 
 
 def _dropped(loaded: LoadedData, encoded: EncodedData) -> Counter[str]:
     reasons = Counter(row.reason for row in [*loaded.skipped, *encoded.skipped])
-    if loaded.bad_rows:
-        reasons[BAD_ROW] = len(loaded.bad_rows)
+    if loaded.bad_rows or encoded.bad_rows:
+        reasons[BAD_ROW] = len(loaded.bad_rows) + len(encoded.bad_rows)
     return reasons
 
 

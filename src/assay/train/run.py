@@ -28,7 +28,6 @@ import yaml
 
 import assay
 from assay.config import Recipe
-from assay.data.loading import LoadedData
 from assay.errors import CheckpointError, OutputError
 from assay.model.manifest import output_errors
 from assay.notices import warn
@@ -79,6 +78,14 @@ def check_run_directory(recipe: Recipe, *, resume: bool, overwrite: bool) -> Non
                 where=run,
                 mend="choose another output_dir",
             )
+    inside = [recipe.model.path, *(s.path for s in [*recipe.data.train, *recipe.data.eval])]
+    for path in map(Path, inside):
+        if overwrite and path.exists() and run.resolve() in path.resolve().parents:
+            raise OutputError(
+                f"--overwrite would delete {path}, which the recipe reads",
+                where=run,
+                mend="choose another output_dir",
+            )
     if occupied and overwrite and not _is_run(run):
         raise OutputError(
             "is not a run directory, so --overwrite will not delete it",
@@ -117,22 +124,36 @@ def open_run(recipe: Recipe, *, overwrite: bool) -> Path:
     return run
 
 
+def check_same_data(began: Path, data: dict[str, str]) -> None:
+    """On resuming, check that the training data are those of the run that wrote the checkpoint.
+
+    Raises:
+        CheckpointError: they changed.
+    """
+    before = _read_json(began / RUN)
+    if before and before.get("data") != data:
+        raise CheckpointError(
+            "the training data changed since this run began",
+            where=began,
+            mend="restore the files, or start a new run",
+        )
+
+
 def describe_run(
-    run: Path, recipe: Recipe, data: LoadedData, counts: dict[str, Any], *, began: Path | None
+    run: Path, recipe: Recipe, data: dict[str, str], counts: dict[str, Any], *, began: Path | None
 ) -> None:
-    """Write `run.json`; on resuming, first check that data and thread count are the same.
+    """Write `run.json`; on resuming, warn where the last bits may differ.
 
     Args:
         run: the run directory.
         recipe: what it does.
-        data: the training data.
+        data: fingerprints of the training data.
         counts: what was kept and dropped.
         began: on resuming, the run that wrote the checkpoint.
 
     Raises:
-        CheckpointError: the training data changed since the run began.
+        OutputError: no space, no permission.
     """
-    sources = [source.key for source in recipe.data.train]
     described = {
         "assay_version": assay.__version__,
         "versions": {
@@ -144,20 +165,30 @@ def describe_run(
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "num_threads": torch.get_num_threads(),
         "seed": recipe.train.seed,
-        "data": dict(zip(sources, data.fingerprints, strict=True)),
+        "data": data,
         **counts,
     }
-    if began is not None and (began / RUN).exists():
-        before = json.loads((began / RUN).read_text(encoding="utf-8"))
-        if before.get("data") != described["data"]:
-            raise CheckpointError(
-                "the training data changed since this run began",
-                where=began,
-                mend="restore the files, or start a new run",
-            )
+    before = _read_json(began / RUN) if began is not None else {}
+    if before:
         _warn_about_bits(before, {key: described[key] for key in ("num_threads", "cpu_capability")})
     with output_errors(run):
         _write(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """What a run wrote; empty where it wrote nothing.
+
+    Raises:
+        CheckpointError: it is not what was written.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"cannot be read ({error})", where=path, mend="start a new run"
+        ) from None
 
 
 def _warn_about_bits(before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
-from assay.errors import AssayError, DataError
+from assay.errors import DataError, DivergenceError, ResourceError
 from assay.losses import LOSSES, Pairs
 from assay.model.reward_model import RewardModel
-from assay.model.rewards import out_of_memory, rewards_of_sequences
+from assay.model.rewards import is_out_of_memory, rewards_of_sequences
 from assay.train.plan import cut_into_passes
 
 
@@ -33,10 +33,6 @@ class StepResult:
     reward_sum: float = 0.0
     seconds: float = 0.0
     rewards: list[float] = field(default_factory=list)
-
-
-class DivergenceError(AssayError):
-    """The loss or its gradient is not finite."""
 
 
 def train_step(
@@ -73,7 +69,14 @@ def train_step(
     result.grad_norm = float(norm)
     if not torch.isfinite(norm):
         raise _divergence("the gradient", groups)
-    optimizer.step()
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(
+            "out of memory in the optimizer's update", mend="train with lora, or a smaller model"
+        ) from None
     schedule.step()
     result.seconds = time.perf_counter() - started
     return result
@@ -95,14 +98,16 @@ def _pass(
 ) -> None:
     sequences = [ids for group in groups for ids in group.sequences]
     pairs = pairs_of(groups, recipe.loss.weight_by)
-    reward_R = rewards_of_sequences(model, sequences, max_tokens=max_tokens)
-    loss = LOSSES[recipe.loss.kind](reward_R, pairs) / units
-    if not torch.isfinite(loss):
-        raise _divergence("the loss", groups)
     try:
+        reward_R = rewards_of_sequences(model, sequences, max_tokens=max_tokens)
+        loss = LOSSES[recipe.loss.kind](reward_R, pairs) / units
+        if not torch.isfinite(loss):
+            raise _divergence("the loss", groups)
         loss.backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        raise out_of_memory(error, sequences) or error from None
+        if not is_out_of_memory(error):
+            raise
+        raise _shortage(groups, recipe.train.max_length) from None
     _count(result, reward_R.detach(), pairs, sequences)
     result.loss += loss.item()
 
@@ -132,6 +137,17 @@ def _count(
     result.num_tokens += sum(map(len, sequences))
     result.reward_sum += float(reward_R.sum())
     result.rewards += [float(reward) for reward in reward_R]
+
+
+def _shortage(groups: Sequence[EncodedGroup], max_length: int) -> ResourceError:
+    tokens = sum(group.num_tokens for group in groups)
+    if len(groups) > 1:
+        largest = max(group.num_tokens for group in groups)
+        mend = f"set train.max_tokens_per_pack to {max(max_length, largest, tokens // 2)}"
+    else:
+        mend = "lower train.max_length, or set train.gradient_checkpointing: true"
+    rows = f"{len(groups)} groups" if len(groups) > 1 else f"the group of {groups[0].group.source}"
+    return ResourceError(f"out of memory in a pass over {rows}, {tokens} tokens", mend=mend)
 
 
 def _divergence(what: str, groups: Sequence[EncodedGroup]) -> DivergenceError:
