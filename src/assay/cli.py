@@ -246,6 +246,7 @@ def score(
     if by_hand and (prompt is None or not response):
         raise ConfigError("by hand takes --prompt and at least one --response", mend="give both")
     if by_hand:
+        _check_readable([prompt or "", *(response or [])])
         _refuse_by_hand(
             {
                 "--output": output is not None,
@@ -283,6 +284,16 @@ def score(
     )
     source = DataSource(input, format=format, split=split, label=label)
     score_to_file(loaded, model, source, output, options)
+
+
+def _check_readable(texts: list[str]) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                "--prompt or --response is not UTF-8 text", mend="give it in UTF-8"
+            ) from None
 
 
 def _refuse_by_hand(given: dict[str, bool]) -> None:

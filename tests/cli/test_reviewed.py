@@ -135,3 +135,16 @@ def test_the_template_of_a_model_keeps_its_name(
     file = write(tmp_path / "rows.jsonl", cvalues_rows(1))
     ran = assay("render", "--model", tmp_path / "model", "--input", file)
     assert "template: chatml (hash " in ran.out
+
+
+def test_bytes_that_are_no_text_are_refused_by_hand(assay: Assay, models: Models) -> None:
+    ran = assay("score", "--model", models.reward, "--prompt", "\udcff", "--response", "a")
+    assert ran.code == 2
+    assert "not UTF-8 text" in ran.err
+
+
+def test_a_foreign_adapter_reads_with_its_bases_tokenizer(models: Models, tmp_path: Path) -> None:
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes((models.adapter / name).read_bytes())
+    ours = load_reward_model(str(models.adapter)).score("q", ["a"])
+    assert load_reward_model(str(tmp_path)).score("q", ["a"]) == ours

@@ -11,7 +11,7 @@ from assay.config import SpecialTokens
 from assay.data.records import Group, Message, Source
 from assay.data.special_tokens import SpecialTokenGuard
 from assay.data.templates import ResolvedTemplate
-from assay.errors import DataError, TemplateError
+from assay.errors import DataError, TemplateError, first_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -170,7 +170,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TemplateError(
-            f"no readable tokenizer ({str(error).splitlines()[0]})",
+            f"no readable tokenizer ({first_line(error)})",
             where=path,
             mend="a model directory holds tokenizer.json and tokenizer_config.json",
         ) from None

@@ -17,7 +17,7 @@ import assay
 from assay.config import LoraConfig, ModelConfig
 from assay.data.rendering import Renderer, load_tokenizer
 from assay.data.templates import resolve_template
-from assay.errors import ConfigError, ModelError, ResourceError
+from assay.errors import ConfigError, ModelError, ResourceError, first_line
 from assay.model.head import initialise_head
 from assay.model.locate import adapter_base, locate_model
 from assay.model.metadata import Metadata
@@ -79,7 +79,7 @@ def load_reward_model(
                 mend="train it first: assay train --model.path ...",
             )
         inner = classifier
-    renderer, metadata = reader_of(located, template)
+    renderer, metadata = reader_of(located, template, base)
     model = RewardModel(inner, renderer, metadata)
     _set_padding(model, scoring=True)
     model.eval()
@@ -150,7 +150,7 @@ def resolve_device(name: str) -> torch.device:
         torch.ones(1, device=device).item()  # A device that holds no numbers has no rewards.
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"no device '{name}' here ({str(error).splitlines()[0]})", mend="use cpu, or auto"
+            f"no device '{name}' here ({first_line(error)})", mend="use cpu, or auto"
         ) from None
     return device
 
@@ -206,7 +206,7 @@ def _load_classifier(path: str, dtype: torch.dtype | str) -> tuple[PreTrainedMod
             if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
                 raise ResourceError("out of memory while loading", where=path) from None
             raise ModelError(
-                f"cannot be loaded as a sequence classifier ({str(error).splitlines()[0]})",
+                f"cannot be loaded as a sequence classifier ({first_line(error)})",
                 where=path,
                 mend="Assay needs a decoder or encoder with a ForSequenceClassification class",
             ) from None
@@ -238,7 +238,7 @@ def _config_of(path: str) -> PretrainedConfig:
             config = AutoConfig.from_pretrained(path)
         except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise ModelError(
-                f"its config.json cannot be read ({str(error).splitlines()[0]})",
+                f"its config.json cannot be read ({first_line(error)})",
                 where=path,
                 mend="fetch the model again",
             ) from None
@@ -328,7 +328,7 @@ def _with_lora(
             model: nn.Module = get_peft_model(classifier, config)
     except ValueError as error:
         raise ConfigError(
-            f"LoRA cannot be added ({str(error).splitlines()[0]})",
+            f"LoRA cannot be added ({first_line(error)})",
             where="lora.target_modules",
             mend="name linear layers of this model, or all-linear",
         ) from None

@@ -7,7 +7,7 @@ from dataclasses import replace
 from assay.data.rendering import Renderer, load_tokenizer
 from assay.data.templates import resolve_template
 from assay.errors import ConfigError
-from assay.model.locate import Located, locate_model
+from assay.model.locate import Located, adapter_base, locate_model
 from assay.model.metadata import Metadata
 from assay.notices import notice, warn
 
@@ -28,13 +28,20 @@ def open_reader(model: str | None, tokenizer: str | None, template: str | None) 
     return Renderer(loaded, resolve_template(template or "auto", loaded))
 
 
-def reader_of(located: Located, template: str | None) -> tuple[Renderer, Metadata]:
+def reader_of(
+    located: Located, template: str | None, base: str | None = None
+) -> tuple[Renderer, Metadata]:
     """A trained model's renderer as its metadata says; a foreign one's by its own chat template.
+
+    A foreign adapter without a tokenizer has its base model's.
 
     Raises:
         TemplateError: no tokenizer there, or no such template.
     """
-    tokenizer = load_tokenizer(str(located.path))
+    directory = located.path
+    if located.kind == "adapter" and not (directory / "tokenizer_config.json").exists():
+        directory = locate_model(adapter_base(directory, base)).path
+    tokenizer = load_tokenizer(str(directory))
     metadata = Metadata.read(located.path)
     resolved = resolve_template(template or "auto", tokenizer)
     if metadata is None:
