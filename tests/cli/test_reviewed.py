@@ -11,7 +11,7 @@ import torch
 from running import Assay, Models, cvalues_rows
 
 from assay.config import ModelConfig
-from assay.errors import ModelError
+from assay.errors import DataError, ModelError
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.locate import locate_model
 from assay.model.saving import save_plain
@@ -148,3 +148,8 @@ def test_a_foreign_adapter_reads_with_its_bases_tokenizer(models: Models, tmp_pa
         (tmp_path / name).write_bytes((models.adapter / name).read_bytes())
     ours = load_reward_model(str(models.adapter)).score("q", ["a"])
     assert load_reward_model(str(tmp_path)).score("q", ["a"]) == ours
+
+
+def test_one_response_is_not_read_as_its_letters(models: Models) -> None:
+    with pytest.raises(DataError, match="a list of responses"):
+        load_reward_model(str(models.reward)).score("What is 2+2?", "4.")

@@ -16,6 +16,7 @@ from assay.data.formats.building import answer, row_group
 from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.records import Group, Source
 from assay.data.rendering import Renderer
+from assay.errors import DataError
 from assay.model.batch import PaddedBatch
 from assay.model.metadata import Metadata
 from assay.model.rewards import score_sequences
@@ -139,6 +140,10 @@ class RewardModel(nn.Module):
 def _group(
     prompt: str | Sequence[dict[str, Any]], responses: Sequence[str | dict[str, Any]]
 ) -> Group:
+    if isinstance(responses, str) or not isinstance(prompt, str | Sequence):
+        raise DataError(
+            "score takes a prompt and a list of responses", mend="write score(prompt, [response])"
+        )
     return row_group(
         Source("score()", 1),
         read_turns(prompt if isinstance(prompt, str) else list(prompt), "prompt", user),

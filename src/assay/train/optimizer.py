@@ -39,7 +39,8 @@ def build_schedule(
     schedule: LRScheduler = get_scheduler(
         config.lr_scheduler_type,
         optimizer,
-        num_warmup_steps=math.ceil(config.warmup_ratio * num_steps),
+        # A run of one step would train at rate 0, hence not at all.
+        num_warmup_steps=min(math.ceil(config.warmup_ratio * num_steps), num_steps - 1),
         num_training_steps=num_steps,
     )
     return schedule
