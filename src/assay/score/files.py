@@ -15,7 +15,7 @@ from assay.data.loading import bad_rows_error, write_bad_rows
 from assay.data.rows import BadRow
 from assay.data.scorable import ScorableRow, scorable_rows
 from assay.data.sources import DataSource
-from assay.errors import DataError, OutputError
+from assay.errors import AssayError, DataError, OutputError
 from assay.model.manifest import check_place, output_errors
 from assay.model.reward_model import RewardModel
 from assay.score.scorer import RowScores, reading_limit, refusals, score_items
@@ -143,7 +143,10 @@ def _check(
         else:
             read.append(row)
     rows = []
-    found = refusals(model, [item for _, _, item in read], max_length=options.max_length)
+    found: list[AssayError | None] = []
+    for start in range(0, len(read), WINDOW):
+        items = [item for _, _, item in read[start : start + WINDOW]]
+        found += refusals(model, items, max_length=options.max_length)
     for row, refusal in zip(read, found, strict=True):
         if refusal is None:
             rows.append(row)

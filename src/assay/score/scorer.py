@@ -67,7 +67,13 @@ def refusals(
             return error
         return None
 
-    return [refusal(item) for item in items]
+    try:  # Tokenised in one batch; one by one only where something is refused.
+        for item, texts in zip(items, _render(model, items), strict=True):
+            for text in texts:
+                _fit(item, text, limit, model)
+    except AssayError:
+        return [refusal(item) for item in items]
+    return [None] * len(items)
 
 
 def reading_limit(model: RewardModel, max_length: int | None) -> int:
