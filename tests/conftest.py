@@ -15,6 +15,15 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Some virtual machines advertise AMX and do not have it: bfloat16 products then kill the process.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 
+_USERS_CACHE = Path(os.environ.get("ASSAY_CACHE") or "~/.cache/assay").expanduser()
+_CACHE = Path(__file__).parents[1] / ".pytest_cache" / "assay"
+"""What tests keep from run to run (self-checks of engines), away from the user's own cache."""
+_CACHE.mkdir(parents=True, exist_ok=True)
+if not (_CACHE / "package-index").exists() and (_USERS_CACHE / "package-index").is_dir():
+    (_CACHE / "package-index").unlink(missing_ok=True)
+    (_CACHE / "package-index").symlink_to(_USERS_CACHE / "package-index")
+os.environ["ASSAY_CACHE"] = str(_CACHE)
+
 CHATML = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"

@@ -465,6 +465,7 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "over_length": st.sampled_from(["drop", "error"]),
         "global_batch_size": COUNT,
         "max_tokens_per_pack": st.just("auto") | st.integers(100, 10**9),
+        "engine": st.sampled_from(["auto", "tree", "packed", "padded"]),
         "gradient_checkpointing": st.booleans(),
         "logging_steps": COUNT,
         "eval_steps": st.none() | COUNT,

@@ -14,9 +14,10 @@ import assay
 SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
-    ("errors", "notices"),
+    ("errors", "notices", "allocator"),
     ("config", "recipe"),
     ("data",),
+    ("tree",),
     ("losses", "model"),
     ("evaluate", "score"),
     ("train",),
@@ -38,6 +39,8 @@ TORCH_FREE = (
     "assay.evaluate.metrics",
     "assay.evaluate.baselines",
     "assay.train.plan",
+    "assay.tree.layout",
+    "assay.tree.packing",
 )
 
 

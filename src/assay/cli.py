@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from assay.allocator import keep_freed_memory
 from assay.errors import AssayError, ConfigError, OutputError
 from assay.notices import show_on_stderr
 from assay.recipe import RecipeField, load_recipe, recipe_fields, source_fields
@@ -51,6 +52,10 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Read so many rows, then 
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")]
 DType = Annotated[
     str, typer.Option(help="auto (float32 on a CPU, else as saved), float32, bfloat16, float64.")
+]
+Engine = Annotated[
+    Literal["auto", "tree", "packed", "padded"],
+    typer.Option(help="How rewards are computed: auto takes the fastest right for the model."),
 ]
 BadRows = Annotated[
     OnBadRow, typer.Option(help="Stop and list the bad rows, or count and write them aside.")
@@ -130,6 +135,9 @@ def train(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Delete the run that is in output_dir.")
     ] = False,
+    engine: Annotated[
+        str | None, typer.Option(help="The same as --train.engine: auto, tree, packed, padded.")
+    ] = None,
 ) -> None:
     """Train a reward model.
 
@@ -138,6 +146,8 @@ def train(
     flags = list(context.args)
     if recipe is not None and recipe.startswith("-"):
         flags, recipe = [recipe, *flags], None
+    if engine is not None:
+        flags += ["--train.engine", engine]
     if resume is not None and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other", mend="give one")
     checked = load_recipe(recipe, flags)
@@ -174,6 +184,7 @@ def eval(
     base: Base = None,
     device: Device = "auto",
     dtype: DType = "auto",
+    engine: Engine = "auto",
     max_length: MaxLength = None,
     over_length: Annotated[
         Literal["drop", "error"],
@@ -199,6 +210,7 @@ def eval(
         max_length=max_length,
         over_length=over_length,
         on_bad_row=on_bad_row,
+        engine=engine,
     )
     evaluate_command(model, source, options, all_checkpoints=all_checkpoints)
 
@@ -229,6 +241,7 @@ def score(
     base: Base = None,
     device: Device = "auto",
     dtype: DType = "auto",
+    engine: Engine = "auto",
     max_length: MaxLength = None,
     on_bad_row: BadRows = "error",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
@@ -243,10 +256,8 @@ def score(
             "score takes either --input and --output, or --prompt and --response",
             mend="give one of the two",
         )
-    if by_hand and (prompt is None or not response):
-        raise ConfigError("by hand takes --prompt and at least one --response", mend="give both")
     if by_hand:
-        _check_readable([prompt or "", *(response or [])])
+        _check_by_hand(prompt, response)
         _refuse_by_hand(
             {
                 "--output": output is not None,
@@ -269,7 +280,9 @@ def score(
 
     if input is not None:
         locate(DataSource(input, format=format, split=split, label=label))
-    loaded = load_reward_model(model, base=base, template=template, device=device, dtype=dtype)
+    loaded = load_reward_model(
+        model, base=base, template=template, device=device, dtype=dtype, engine=engine
+    )
     if input is None or output is None:
         assert prompt is not None
         score_by_hand(loaded, prompt, response or [], transform=transform, max_length=max_length)
@@ -286,8 +299,10 @@ def score(
     score_to_file(loaded, model, source, output, options)
 
 
-def _check_readable(texts: list[str]) -> None:
-    for text in texts:
+def _check_by_hand(prompt: str | None, responses: list[str] | None) -> None:
+    if prompt is None or not responses:
+        raise ConfigError("by hand takes --prompt and at least one --response", mend="give both")
+    for text in [prompt, *responses]:
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -342,6 +357,7 @@ def _without_command(
 def main() -> NoReturn:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     show_on_stderr()
+    keep_freed_memory()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A terminal without Chinese shows codes.
     try:

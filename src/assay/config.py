@@ -19,6 +19,7 @@ from pydantic import (
 
 DType = Literal["float32", "bfloat16"]
 SpecialTokens = Literal["text", "special", "error"]
+EngineChoice = Literal["auto", "tree", "packed", "padded"]
 TemplateEnd = Literal["auto", "eos", "none"]
 
 
@@ -140,7 +141,14 @@ class TrainConfig(_Strict):
     )
     global_batch_size: int = Field(64, ge=1, description="groups in one optimizer step")
     max_tokens_per_pack: int | Literal["auto"] = Field(
-        "auto", description="tokens in one forward pass, padding included; sets the memory used"
+        "auto",
+        description="tokens in one forward pass, shared prefixes counted once; sets the memory "
+        "used; a group above it is computed in several passes",
+    )
+    engine: EngineChoice = Field(
+        "auto",
+        description="tree (every shared token computed once), packed (no padding, no sharing), "
+        "padded, or the fastest that is right for the model",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, slower"

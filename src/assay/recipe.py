@@ -23,7 +23,7 @@ _ELSEWHERE = {
     "gradient_accumulation_steps x devices (groups per optimizer step); memory is set by "
     "train.max_tokens_per_pack",
     "gradient_accumulation_steps": "set train.global_batch_size to per_device_train_batch_size x "
-    "gradient_accumulation_steps x devices; a step is cut into passes of "
+    "gradient_accumulation_steps x devices; a step is cut into packs of "
     "train.max_tokens_per_pack tokens by itself",
     "per_device_eval_batch_size": "leave it out: evaluation batches by train.max_tokens_per_pack",
     "bf16": "write model.dtype: bfloat16",

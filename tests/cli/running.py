@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from assay.tree.pack import Pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +77,38 @@ def cvalues_rows(prompts: int) -> list[dict[str, Any]]:
     ]
 
 
+def sequences_of(pack: Pack) -> list[tuple[int, ...]]:
+    """What stands on the way from the root to each scored row."""
+    found = []
+    for row in pack.scored_row_R.tolist():
+        segment = next(s for s in pack.layout.segments if s.rows.start <= row < s.rows.stop)
+        rows = [at for span in segment.path for at in range(*span)]
+        rows += range(segment.rows.start, row + 1)
+        found.append(tuple(pack.ids_T[rows].tolist()))
+    return found
+
+
 @contextmanager
 def ids_that_reach_the_model() -> Iterator[list[tuple[int, ...]]]:
     """Records the token ids of every sequence behind the one door to the weights.
 
     Nothing is replaced: the model computes as ever.
     """
+    import torch
+
     from assay.model.batch import PaddedBatch
     from assay.model.reward_model import RewardModel
+    from assay.tree.pack import Pack
 
     seen: list[tuple[int, ...]] = []
     forward = RewardModel.forward
 
-    def recording(self: RewardModel, batch: PaddedBatch) -> Any:
+    def recording(self: RewardModel, batch: PaddedBatch | Pack) -> Any:
+        if next(self.parameters()).dtype == torch.float64:
+            return forward(self, batch)  # The small twin that the engine is checked on.
+        if isinstance(batch, Pack):
+            seen.extend(sequences_of(batch))
+            return forward(self, batch)
         for ids, last in zip(batch.ids_NL.tolist(), batch.last_N.tolist(), strict=True):
             seen.append(tuple(ids[: last + 1]))
         return forward(self, batch)

@@ -22,7 +22,7 @@ METRICS = {
 """The fields of the issue."""
 ABOUT = {
     *("model", "input", "input_sha256", "format", "split", "label", "limit", "rows", "bad_rows"),
-    *("template_hash", "max_length", "dtype"),
+    *("template_hash", "max_length", "dtype", "engine"),
 }
 """What was measured."""
 
@@ -84,6 +84,7 @@ def test_results_hold_the_fields_of_the_issue_and_what_was_measured(
     assert results["model"] == str(models.reward)
     assert (results["input"], results["format"]) == (str(rows), "cvalues")
     assert (results["rows"], results["bad_rows"], results["max_length"]) == (9, 0, 256)
+    assert results["engine"] == "tree"
     assert (results["dtype"], results["split"], results["limit"]) == ("float32", None, None)
     assert results["skipped"] == {"count": 0, "reasons": {}, "rows": []}
     assert list(results["by_tag"]) == ["拒绝为主/风险回复"]

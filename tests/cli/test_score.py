@@ -402,6 +402,8 @@ def test_render_score_eval_and_train_read_the_same_ids(  # T8, T10
         "train": (
             *("--model.path", models.base, "--data.train", file, "--output_dir", tmp_path / "run"),
             *("--train.max_length", 256, "--train.max_steps", 1),
+            # Given, so that no probe of memory runs.
+            *("--train.max_tokens_per_pack", 512),
         ),
     }
     for command, argv in commands.items():

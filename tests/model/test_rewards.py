@@ -122,7 +122,9 @@ def in_float64(family_directory: Callable[[str], Path]) -> Callable[[str], Rewar
 
     def load(family: str) -> RewardModel:
         if family not in made:
-            made[family] = load_reward_model(str(family_directory(family)), dtype="float64")
+            made[family] = load_reward_model(
+                str(family_directory(family)), dtype="float64", engine="padded"
+            )
         return made[family]
 
     return load
@@ -384,7 +386,7 @@ def test_a_bfloat16_backbone_gives_rewards_finer_than_bfloat16(
         stock.score.weight.copy_(20 / len(hidden) * hidden[None])
     stock.save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
-    model = load_reward_model(str(tmp_path), dtype="bfloat16")
+    model = load_reward_model(str(tmp_path), dtype="bfloat16", engine="padded")
     assert all(p.dtype == torch.bfloat16 for p in model.parameters())
     batch = PaddedBatch.of([(5, 6, 7), *some_sequences(20)], model.pad_id, model.device)
     with torch.no_grad():

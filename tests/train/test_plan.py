@@ -7,7 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.train.plan import Plan, cut_into_passes
+from assay.train.plan import Plan
+from assay.tree.packing import first_fit_decreasing
 
 GROUPS = st.integers(1, 60)
 BATCHES = st.integers(1, 20)
@@ -90,7 +91,7 @@ LENGTHS = st.lists(st.integers(1, 100), max_size=30)
 
 @given(LENGTHS, st.integers(1, 150))
 def test_passes_hold_every_item_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    passes = cut_into_passes(lengths, budget)
+    passes = first_fit_decreasing(lengths, budget)
     assert sorted(item for one in passes for item in one) == list(range(len(lengths)))
     for one in passes:
         assert one
@@ -101,7 +102,7 @@ def test_passes_hold_every_item_once_within_the_budget(lengths: list[int], budge
 def test_no_two_passes_would_fit_into_one(lengths: list[int], budget: int) -> None:
     # First fit: what opened a later pass did not fit into an earlier one. Hence the passes are
     # fewer than twice what the tokens need at least.
-    passes = cut_into_passes(lengths, budget)
+    passes = first_fit_decreasing(lengths, budget)
     sums = [sum(lengths[item] for item in one) for one in passes]
     assert all(a + b > budget for i, a in enumerate(sums) for b in sums[i + 1 :])
     assert len(passes) <= max(1, 2 * math.ceil(sum(lengths) / budget))
@@ -109,7 +110,7 @@ def test_no_two_passes_would_fit_into_one(lengths: list[int], budget: int) -> No
 
 def test_passes_by_hand() -> None:
     # Decreasing: 60 opens a pass, 50 another, 40 fits beside 60, 30 beside 50, 20 beside those.
-    assert cut_into_passes([30, 60, 20, 50, 40], 100) == [[1, 4], [3, 0, 2]]
+    assert first_fit_decreasing([30, 60, 20, 50, 40], 100) == [[1, 4], [3, 0, 2]]
     # Above the budget: alone. Equal lengths: in their order.
-    assert cut_into_passes([10, 120, 10], 100) == [[1], [0, 2]]
-    assert cut_into_passes([], 100) == []
+    assert first_fit_decreasing([10, 120, 10], 100) == [[1], [0, 2]]
+    assert first_fit_decreasing([], 100) == []

@@ -148,7 +148,7 @@ LINE = re.compile(
     r"Epoch:\[(?P<epoch>\d+)/(?P<epochs>\d+)\], step:\[(?P<step>\d+)/(?P<steps>\d+)\], "
     r"loss:\[(?P<loss>\d+\.\d{3})/(?P<mean>\d+\.\d{3})\], time:\d+\.\d{3} ms, "
     r"lr:(?P<lr>\d[\d.e-]*), grad_norm:(?P<norm>\d+\.\d{3}), acc:(?P<acc>[01]\.\d{4}), "
-    r"pairs/s:\d+\.\d{2}"
+    r"pairs/s:\d+\.\d{2}, tokens:\d+, tree tokens:\d+ \(\d+% saved\), pack fill:\d+%"
 )
 
 
@@ -504,7 +504,7 @@ def test_the_budget_of_auto_is_kept_on_resuming(
     )
     run = train(checked).run
     log = (run / "train.log").read_text(encoding="utf-8")
-    assert "passes of at most 2048 tokens" in log
+    assert "packs of at most 2048 tokens" in log
     monkeypatch.setattr("assay.train.memory._free_bytes", lambda device: 0)
     train(checked, resume="auto")
     assert (run / "train.log").read_text(encoding="utf-8").count("at most 2048 tokens") == 2

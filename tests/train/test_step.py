@@ -119,8 +119,10 @@ def test_eight_passes_of_one_group_are_one_pass_of_eight(
 
 def alone(model: RewardModel, ids: Sequence[int]) -> float:
     """The reward of one sequence by transformers' own forward, without padding."""
+    classifier = copy.deepcopy(model.classifier)
+    classifier.set_attn_implementation("eager")
     with torch.no_grad():
-        return float(model.classifier(input_ids=torch.tensor([ids])).logits[0, 0])
+        return float(classifier(input_ids=torch.tensor([ids])).logits[0, 0])
 
 
 @pytest.mark.parametrize("weight_by", ["comparison", "prompt"])

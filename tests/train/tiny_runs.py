@@ -26,7 +26,7 @@ from safetensors.numpy import load_file
 from assay.config import Recipe
 from assay.recipe import dump_recipe
 
-TIMES = {"seconds", "pairs_per_second"}
+MEASURED = {"seconds", "pairs_per_second", "peak_memory_bytes"}
 """Fields of train_log.jsonl that a clock decides."""
 
 
@@ -222,7 +222,7 @@ def _step(name: str) -> int:
 
 def _log(run: Path) -> list[dict[str, Any]]:
     lines = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in MEASURED} for line in lines]
 
 
 def _weights(run: Path, last: str) -> Iterator[Path]:

@@ -36,6 +36,7 @@ class EvalOptions:
     base: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    engine: str = "auto"
     max_length: int | None = None
     over_length: Literal["drop", "error"] = "drop"
     on_bad_row: Literal["error", "skip"] = "error"
@@ -108,6 +109,7 @@ def _evaluate_one(
         template=options.template,
         device=options.device,
         dtype=options.dtype,
+        engine=options.engine,
     )
     encoded, max_length = _encode(model, loaded, options)
     running = _RunningAccuracy()
@@ -119,6 +121,7 @@ def _evaluate_one(
         "template_hash": model.renderer.template.hash,
         "max_length": max_length,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "engine": model.engine.name,
     }
     results = _results(evaluation, output, about)
     print_results(results)

@@ -68,7 +68,8 @@ def evaluate_groups(
     for start in range(0, len(data.groups), _WINDOW):
         window = data.groups[start : start + _WINDOW]
         sequences = [ids for group in window for ids in group.sequences]
-        rewards = iter(score_sequences(model, sequences, max_tokens=max_tokens))
+        families = [number for number, group in enumerate(window) for _ in group.sequences]
+        rewards = iter(score_sequences(model, sequences, families=families, max_tokens=max_tokens))
         new: list[Scored] = []
         for group in window:
             reward_R = [next(rewards) for _ in group.sequences]

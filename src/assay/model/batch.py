@@ -26,6 +26,11 @@ class PaddedBatch:
     last_N: Tensor
     """Index of each sequence's last token: the scored position, known, never searched for."""
 
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are computed, padding included."""
+        return self.ids_NL.numel()
+
     @classmethod
     def of(cls, sequences: Sequence[TokenIds], pad_id: int, device: torch.device) -> PaddedBatch:
         """Pad sequences on the right to the longest of them."""

@@ -14,11 +14,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 import assay
-from assay.config import LoraConfig, ModelConfig
+from assay.config import EngineChoice, LoraConfig, ModelConfig
 from assay.data.rendering import Renderer, load_tokenizer
 from assay.data.templates import resolve_template
 from assay.errors import ConfigError, ModelError, ResourceError, first_line
 from assay.model.head import initialise_head
+from assay.model.ladder import choose_engine
 from assay.model.locate import adapter_base, locate_model
 from assay.model.metadata import Metadata
 from assay.model.padding import choose_pad_token
@@ -45,6 +46,7 @@ def load_reward_model(
     template: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    engine: str = "auto",
 ) -> RewardModel:
     """Open a trained reward model for evaluation and scoring.
 
@@ -54,9 +56,11 @@ def load_reward_model(
         template: reads conversations with another template than the model's own.
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto` (float32 on a CPU, else as saved) or the name of one.
+        engine: `auto` (the fastest that is right for the model), `tree`, `packed`, `padded`.
 
     Raises:
         ModelError: no model there, or one without a trained reward head.
+        ConfigError: no such device, dtype or engine, or an engine that is wrong for the model.
     """
     located = locate_model(path)
     target = resolve_device(device)
@@ -83,11 +87,18 @@ def load_reward_model(
     model = RewardModel(inner, renderer, metadata)
     _set_padding(model, scoring=True)
     model.eval()
+    choose_engine(model, engine)
     return model.to(target)
 
 
 def build_for_training(
-    config: ModelConfig, lora: LoraConfig | None, *, seed: int, max_length: int, device: str
+    config: ModelConfig,
+    lora: LoraConfig | None,
+    *,
+    seed: int,
+    max_length: int,
+    device: str,
+    engine: EngineChoice = "auto",
 ) -> RewardModel:
     """Open a base model (or a reward model, whose head is then kept) for training.
 
@@ -134,6 +145,7 @@ def build_for_training(
         model.inner = _with_lora(classifier, lora, base=str(located.path), fresh=fresh)
     if dtype != torch.float32:
         model.compute_dtype = dtype
+    choose_engine(model, engine)
     return model.to(target)
 
 

@@ -1,11 +1,13 @@
 """The reward model: a transformers (or PEFT) classifier inside, one way to its rewards.
 
-Shapes: N sequences, L tokens of the longest (right padded), D width of the backbone.
+Shapes: N sequences, L tokens of the longest (right padded), D width of the backbone; of a pack
+T tree tokens, R sequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,11 +20,23 @@ from assay.data.records import Group, Source
 from assay.data.rendering import Renderer
 from assay.errors import DataError
 from assay.model.batch import PaddedBatch
+from assay.model.engine import ENGINES, Engine, EngineName
 from assay.model.metadata import Metadata
 from assay.model.rewards import score_sequences
+from assay.tree.attention import register
+from assay.tree.pack import Pack
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+@dataclass(slots=True)
+class Computed:
+    """What a model has computed so far."""
+
+    passes: int = 0
+    tokens: int = 0
+    """Tree tokens, or padded ones: whatever went through the layers."""
 
 
 class RewardModel(nn.Module):
@@ -44,6 +58,9 @@ class RewardModel(nn.Module):
         self.metadata = metadata
         self.compute_dtype: torch.dtype | None = None
         """Autocast dtype of the backbone in training; None computes in the weights' dtype."""
+        self.engine: Engine = ENGINES["padded"]
+        self.computed = Computed()
+        self._own_attention = self.classifier.config._attn_implementation
 
     @classmethod
     def load(
@@ -54,11 +71,14 @@ class RewardModel(nn.Module):
         template: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        engine: str = "auto",
     ) -> RewardModel:
         """Load for scoring; `assay.model.loading.load_reward_model` says what each means."""
         from assay.model.loading import load_reward_model
 
-        return load_reward_model(path, base=base, template=template, device=device, dtype=dtype)
+        return load_reward_model(
+            path, base=base, template=template, device=device, dtype=dtype, engine=engine
+        )
 
     @property
     def classifier(self) -> PreTrainedModel:
@@ -93,31 +113,76 @@ class RewardModel(nn.Module):
             head = adapted[head.active_adapter]  # type: ignore[union-attr]
         return head.weight if isinstance(head, nn.Linear) else None
 
-    def forward(self, batch: PaddedBatch) -> Tensor:
-        """Raw rewards `reward_N` of right-padded sequences, float32 or wider.
+    def use_engine(self, name: EngineName) -> None:
+        """Compute rewards with an engine that is known to be right for this model.
+
+        `assay.model.ladder.choose_engine` finds out which are.
+        """
+        register()
+        self.engine = ENGINES[name]
+        wanted = self.engine.attention or self._own_attention
+        if self.classifier.config._attn_implementation != wanted:
+            self.classifier.set_attn_implementation(wanted)
+
+    def forward(self, batch: PaddedBatch | Pack) -> Tensor:
+        """Raw rewards of a batch's sequences, float32 or wider.
 
         The head computes in float32 whatever the backbone's dtype: bfloat16 would round rewards
         near 16 to steps of 1/8.
         """
-        classifier = self.classifier
-        weight_1D = self.head_weight
-        device_type = batch.ids_NL.device.type
+        self.computed.passes += 1
+        self.computed.tokens += batch.num_tokens
         with torch.autocast(
-            device_type, self.compute_dtype, enabled=self.compute_dtype is not None
+            self.device.type, self.compute_dtype, enabled=self.compute_dtype is not None
         ):
+            weight_1D = self.head_weight
             if weight_1D is None:
-                output = classifier(input_ids=batch.ids_NL, attention_mask=batch.mask_NL)
-                reward_N: Tensor = output.logits[:, 0]
-                return reward_N.float() if reward_N.dtype != torch.float64 else reward_N
-            body = getattr(classifier, classifier.base_model_prefix)
-            hidden_NLD = body(
-                input_ids=batch.ids_NL, attention_mask=batch.mask_NL, use_cache=False
-            ).last_hidden_state
+                assert isinstance(batch, PaddedBatch)
+                return self._own_head(batch)
+            scored_D = self._packed(batch) if isinstance(batch, Pack) else self._padded(batch)
+        wide = torch.promote_types(scored_D.dtype, torch.float32)
+        with torch.autocast(self.device.type, enabled=False):
+            return F.linear(scored_D.to(wide), weight_1D.to(wide))[:, 0]
+
+    def _packed(self, pack: Pack) -> Tensor:
+        """Hidden states of the scored rows [R, D]."""
+        hidden_1TD = self._body(
+            input_ids=pack.ids_T[None],
+            position_ids=pack.position_T[None],
+            use_cache=False,
+            tree=pack.layout,
+        ).last_hidden_state
+        hidden_RD: Tensor = hidden_1TD[0, pack.scored_row_R]
+        return hidden_RD
+
+    def _padded(self, batch: PaddedBatch) -> Tensor:
+        """Hidden states of the last tokens [N, D].
+
+        A causal model never looks at the padding on its right, which may as well be seen. With a
+        mask, padded positions that a sliding window cuts off from all real tokens would see
+        nothing: in float64 their softmax is nan, and nan times a weight of 0 reaches every row.
+        """
+        hides = reads_both_ways(self.classifier.config)
+        hidden_NLD = self._body(
+            input_ids=batch.ids_NL,
+            attention_mask=batch.mask_NL if hides else torch.ones_like(batch.mask_NL),
+            use_cache=False,
+        ).last_hidden_state
         rows_N = torch.arange(len(batch.last_N), device=hidden_NLD.device)
-        hidden_ND = hidden_NLD[rows_N, batch.last_N]
-        wide = torch.float64 if hidden_ND.dtype == torch.float64 else torch.float32
-        with torch.autocast(device_type, enabled=False):
-            return F.linear(hidden_ND.to(wide), weight_1D.to(wide))[:, 0]
+        hidden_ND: Tensor = hidden_NLD[rows_N, batch.last_N]
+        return hidden_ND
+
+    def _own_head(self, batch: PaddedBatch) -> Tensor:
+        """Rewards [N] of a family with a head of another kind."""
+        output = self.classifier(input_ids=batch.ids_NL, attention_mask=batch.mask_NL)
+        reward_N: Tensor = output.logits[:, 0]
+        return reward_N.to(torch.promote_types(reward_N.dtype, torch.float32))
+
+    @property
+    def _body(self) -> nn.Module:
+        """The transformers model without its head."""
+        body: nn.Module = getattr(self.classifier, self.classifier.base_model_prefix)
+        return body
 
     def score(
         self, prompt: str | Sequence[dict[str, Any]], responses: Sequence[str | dict[str, Any]]
@@ -134,7 +199,15 @@ class RewardModel(nn.Module):
         group = _group(prompt, responses)
         items = [(group, index) for index in range(len(responses))]
         sequences = [rendered.ids for rendered in self.renderer.render_many(items)]
-        return score_sequences(self, sequences)
+        return score_sequences(self, sequences, families=[0] * len(sequences))
+
+
+def reads_both_ways(config: PretrainedConfig) -> bool:
+    """Whether a token sees those after it, as in encoders and decoders turned into them."""
+    text = config.get_text_config()
+    return getattr(text, "is_causal", True) is False or bool(
+        getattr(text, "use_bidirectional_attention", False)
+    )
 
 
 def _group(

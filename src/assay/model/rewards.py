@@ -11,14 +11,17 @@ from torch import Tensor
 
 from assay.data.rendering import TokenIds
 from assay.errors import DataError, ModelError, ResourceError
-from assay.model.batch import PaddedBatch, padded_batches
 
 if TYPE_CHECKING:
     from assay.model.reward_model import RewardModel
 
 
 def rewards_of_sequences(
-    model: RewardModel, sequences: Sequence[TokenIds], *, max_tokens: int
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    *,
+    max_tokens: int,
+    families: Sequence[int] | None = None,
 ) -> Tensor:
     """Raw rewards `reward_R` of R sequences, in their order, with their graph where grad is on.
 
@@ -26,24 +29,30 @@ def rewards_of_sequences(
     them. A sequence longer than `max_tokens` is computed alone.
 
     Args:
-        model: the reward model.
+        model: the reward model; its engine says how sequences become forward passes.
         sequences: token ids, none of them empty.
-        max_tokens: tokens in one forward pass, padding included.
+        max_tokens: tokens in one forward pass: of the tree, or with padding.
+        families: a number for each sequence, equal for responses to one prompt: they share all
+            they have in common. By default each sequence is a family of its own.
 
     Raises:
         ResourceError: without gradients, out of memory for one sequence.
         RuntimeError: with gradients, out of memory; the caller knows what to do about it.
     """
-    distinct = list(dict.fromkeys(sequences))
-    number = {ids: index for index, ids in enumerate(distinct)}
+    first: dict[TokenIds, int] = {}
+    for index, ids in enumerate(sequences):
+        first.setdefault(ids, index)
+    distinct = list(first)
+    family = [index if families is None else families[index] for index in first.values()]
     order: list[int] = []
     rewards = []
-    for batch in padded_batches([len(ids) for ids in distinct], max_tokens):
-        rewards.append(_forward(model, [distinct[index] for index in batch]))
-        order += batch
+    for chosen in model.engine.cut(distinct, family, max_tokens):
+        rewards.append(_forward(model, [distinct[i] for i in chosen], [family[i] for i in chosen]))
+        order += chosen
     place = torch.empty(len(order), dtype=torch.long)
     place[torch.tensor(order)] = torch.arange(len(order))
     reward_U = torch.cat(rewards)
+    number = {ids: index for index, ids in enumerate(distinct)}
     index_R = place[torch.tensor([number[ids] for ids in sequences])]
     return reward_U[index_R.to(reward_U.device)]
 
@@ -53,9 +62,12 @@ def score_sequences(
     model: RewardModel,
     sequences: Sequence[TokenIds],
     *,
+    families: Sequence[int] | None = None,
     max_tokens: int | None = None,
 ) -> list[float]:
     """Raw float32 rewards of sequences without gradients, in their order.
+
+    `rewards_of_sequences` says what the arguments mean.
 
     Raises:
         DataError: a sequence is empty, or longer than the model has positions for.
@@ -77,7 +89,7 @@ def score_sequences(
     was_training = model.training
     model.eval()
     try:
-        rewards = rewards_of_sequences(model, sequences, max_tokens=budget)
+        rewards = rewards_of_sequences(model, sequences, max_tokens=budget, families=families)
     finally:
         model.train(was_training)
     if not bool(torch.isfinite(rewards).all()):
@@ -104,8 +116,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _forward(model: RewardModel, sequences: Sequence[TokenIds]) -> Tensor:
-    batch = PaddedBatch.of(sequences, model.pad_id, model.device)
+def _forward(model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int]) -> Tensor:
+    batch = model.engine.batch(sequences, families, model.pad_id, model.device)
     try:
         reward_N: Tensor = model(batch)
     except RuntimeError as error:
@@ -116,7 +128,13 @@ def _forward(model: RewardModel, sequences: Sequence[TokenIds]) -> Tensor:
                 f"out of memory in a batch of one sequence, {len(sequences[0])} tokens",
                 mend=f"set max_length below {len(sequences[0])}, or use a smaller model or dtype",
             ) from None
-        # Without gradients nothing is kept: two halves do what one batch could not.
-        half = len(sequences) // 2
-        return torch.cat([_forward(model, sequences[:half]), _forward(model, sequences[half:])])
-    return reward_N
+    else:
+        return reward_N
+    # Without gradients nothing is kept: two halves do what one batch could not.
+    half = len(sequences) // 2
+    return torch.cat(
+        [
+            _forward(model, sequences[:half], families[:half]),
+            _forward(model, sequences[half:], families[half:]),
+        ]
+    )

@@ -42,7 +42,9 @@ def score_items(
         [_fit(item, text, limit, model) for text in texts]
         for item, texts in zip(items, rendered, strict=True)
     ]
-    rewards = iter(score_sequences(model, [ids for row in cut for ids in row]))
+    sequences = [ids for row in cut for ids in row]
+    families = [number for number, row in enumerate(cut) for _ in row]
+    rewards = iter(score_sequences(model, sequences, families=families))
     return [
         RowScores(
             scores=[next(rewards) for _ in row],

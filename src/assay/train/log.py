@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from assay.train.plan import Plan
 from assay.train.step import StepResult
 
 JSONL, TEXT = "train_log.jsonl", "train.log"
+_FORECAST_AFTER = 10
 
 
 class Tracker(Protocol):
@@ -34,9 +36,12 @@ class RunLog:
     Fields of a `train_log.jsonl` line of kind `train`: `step` (1-based), `epoch` (1-based),
     `loss` (weighted mean over the step's comparisons), `mean_loss` (over all steps so far),
     `accuracy` (share of the step's decided comparisons won, before the update), `learning_rate`,
-    `grad_norm` (before clipping), `rewards` (of the step's sequences, in the order of the passes),
+    `grad_norm` (before clipping), `rewards` (of the step's sequences, in the order of the packs),
     `reward_mean`, `num_comparisons`, `num_sequences`, `num_tokens` (each sequence in full),
-    `seconds`, `pairs_per_second`.
+    `num_tree_tokens` (what went through the layers: shared prefixes once, padding included),
+    `share_saved` (1 - tree tokens / tokens), `num_packs`, `pack_fill` (tree tokens / room),
+    `num_split_groups` (larger than a pack: computed twice), `seconds`, `pairs_per_second`,
+    `peak_memory_bytes` (of the process, resident; on a GPU, allocated there).
     Of kind `eval`: `step`, `name`, `seconds` and the metrics of `results.json`.
     """
 
@@ -52,6 +57,7 @@ class RunLog:
         self._bar: Progress | None = None
         self._trackers = [_tracker(name, run, first_step) for name in trackers]
         self._recent: list[StepResult] = []
+        self._speeds: list[tuple[int, float]] = []
 
     def __enter__(self) -> RunLog:
         if self._console.is_terminal:
@@ -96,8 +102,14 @@ class RunLog:
             "num_comparisons": result.num_comparisons,
             "num_sequences": result.num_sequences,
             "num_tokens": result.num_tokens,
+            "num_tree_tokens": result.num_computed_tokens,
+            "share_saved": result.share_saved,
+            "num_packs": result.num_packs,
+            "pack_fill": result.pack_fill,
+            "num_split_groups": result.num_split_groups,
             "seconds": result.seconds,
             "pairs_per_second": result.num_comparisons / result.seconds,
+            "peak_memory_bytes": result.peak_bytes,
         }
         self._write(entry)
         for name in ("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean"):
@@ -111,6 +123,9 @@ class RunLog:
         if number == 1 or number % self._logging_steps == 0 or number == self._plan.num_steps:
             self.say(line, on_terminal=False)
             self._recent = []
+        self._speeds.append((result.num_comparisons, result.seconds))
+        if len(self._speeds) == min(_FORECAST_AFTER, self._plan.num_steps):
+            self.say(self._forecast(number, result))
 
     def evaluation(self, number: int, name: str, metrics: dict[str, Any], seconds: float) -> None:
         """Log an evaluation after step `number`."""
@@ -141,7 +156,29 @@ class RunLog:
             f"step:[{number}/{self._plan.num_steps}], loss:[{result.loss:.3f}/{mean_loss:.3f}], "
             f"time:{1000 * seconds / len(self._recent):.3f} ms, lr:{result.learning_rate:.3g}, "
             f"grad_norm:{result.grad_norm:.3f}, acc:{accuracy}, "
-            f"pairs/s:{comparisons / seconds:.2f}"
+            f"pairs/s:{comparisons / seconds:.2f}, {self._tokens()}"
+        )
+
+    def _tokens(self) -> str:
+        """Logical and tree tokens of the recent steps, and how full their packs were."""
+        logical = sum(step.num_tokens for step in self._recent)
+        computed = sum(step.num_computed_tokens for step in self._recent)
+        room = sum(step.num_packs * step.max_tokens for step in self._recent)
+        split = sum(step.num_split_groups for step in self._recent)
+        return (
+            f"tokens:{logical}, tree tokens:{computed} ({1 - computed / logical:.0%} saved), "
+            f"pack fill:{computed / room:.0%}"
+            + (f", larger than a pack: {split} groups" if split else "")
+        )
+
+    def _forecast(self, number: int, result: StepResult) -> str:
+        """What a run costs, said when it is known: speed, memory, time that is left."""
+        pairs, seconds = (sum(values) for values in zip(*self._speeds, strict=True))
+        left = (self._plan.num_steps - number) * seconds / len(self._speeds)
+        return (
+            f"after {len(self._speeds)} steps: {pairs / seconds:.2f} pairs/s, peak memory "
+            f"{result.peak_bytes / 2**30:.1f} GiB"
+            + (f", about {_duration(left)} left, evaluations not counted" if left else "")
         )
 
     def _write(self, entry: dict[str, Any]) -> None:
@@ -151,6 +188,11 @@ class RunLog:
     def _track(self, tag: str, value: float, step: int) -> None:
         for tracker in self._trackers:
             tracker.add_scalar(tag, value, step)
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(math.ceil(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def cut_log(run: Path, step: int, num_steps: int) -> None:

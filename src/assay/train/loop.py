@@ -23,7 +23,7 @@ from assay.model.saving import is_adapter, save_adapter, save_plain
 from assay.notices import notice
 from assay.train.checkpoint import Progress, load_checkpoint, save_checkpoint, sweep
 from assay.train.log import RunLog, cut_log
-from assay.train.memory import training_budget
+from assay.train.memory import Budget, peak_bytes, training_budget
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
 from assay.train.prepare import (
@@ -92,7 +92,8 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
         check_same_data(began, data_read)
     state, data, plan = _build(recipe, rows, checkpoint)
     run = open_run(recipe, overwrite=overwrite)
-    describe_run(run, recipe, data_read, data.counts, began=began)
+    described = data.counts | {"engine": state.model.engine.name}
+    describe_run(run, recipe, data_read, described, began=began)
     write_aside(data, run)
     sweep(run / "checkpoints")
     cut_log(run, state.progress.step, plan.num_steps)
@@ -124,6 +125,7 @@ def _build(
         seed=recipe.train.seed,
         max_length=recipe.train.max_length,
         device=recipe.train.device,
+        engine=recipe.train.engine,
     )
     if recipe.train.gradient_checkpointing:
         _recompute_activations(model)
@@ -165,25 +167,28 @@ def _run_steps(
     stop: StopRequest,
 ) -> None:
     config, progress, model = recipe.train, state.progress, state.model
-    if config.max_tokens_per_pack != "auto" or not progress.max_tokens:
-        progress.max_tokens = training_budget(model, config)
-    budget = progress.max_tokens
+    budget = _budget(model, recipe, progress)
     log.say(
         f"{len(data.train.groups)} groups, {data.train.num_comparisons} comparisons, "
-        f"{plan.num_steps} steps of {plan.global_batch_size} groups, "
-        f"passes of at most {budget} tokens"
+        f"{plan.num_steps} steps of {plan.global_batch_size} groups"
+    )
+    log.say(
+        f"engine {model.engine.name}, packs of at most {budget.max_tokens} tokens ({budget.reason})"
     )
     model.train()
     stopping = stop.signal is not None
     while progress.step < plan.num_steps and not stopping:
         groups = [data.train.groups[index] for index in plan.groups_of(progress.step)]
-        result = train_step(model, groups, state.optimizer, state.schedule, recipe, budget)
+        result = train_step(
+            model, groups, state.optimizer, state.schedule, recipe, budget.max_tokens
+        )
         progress.step += 1
         progress.loss_sum += result.loss
+        result.peak_bytes = peak_bytes(model.device)
         log.step(progress.step, result, progress.loss_sum / progress.step)
         last = progress.step == plan.num_steps
         if config.eval_steps and progress.step % config.eval_steps == 0 and not last:
-            _evaluate(model, data.evals, progress.step, log, budget)
+            _evaluate(model, data.evals, progress.step, log, budget.max_tokens)
         due = config.save_steps is not None and progress.step % config.save_steps == 0
         stopping = stop.signal is not None  # Read once: a signal may come at any moment.
         if due or stopping or last:
@@ -195,6 +200,15 @@ def _run_steps(
                 progress,
                 keep=config.save_total_limit,
             )
+
+
+def _budget(model: RewardModel, recipe: Recipe, progress: Progress) -> Budget:
+    """Tokens of a pack. `auto` is settled once in a run: the last bits depend on it."""
+    if recipe.train.max_tokens_per_pack == "auto" and progress.max_tokens:
+        return Budget(progress.max_tokens, "auto, as the run began")
+    budget = training_budget(model, recipe.train)
+    progress.max_tokens = budget.max_tokens
+    return budget
 
 
 def _evaluate(
@@ -221,7 +235,7 @@ def _finish(run: Path, recipe: Recipe, data: PreparedData, state: _State, log: R
         return
     device = str(state.model.device)
     state.model.to("cpu")
-    written = load_reward_model(str(run / "model"), device=device)
+    written = load_reward_model(str(run / "model"), device=device, engine=recipe.train.engine)
     for name, encoded in data.evals:
         started = time.perf_counter()
         evaluation = evaluate_groups(written, encoded)
@@ -233,6 +247,7 @@ def _finish(run: Path, recipe: Recipe, data: PreparedData, state: _State, log: R
             "template_hash": written.metadata.template_hash,
             "max_length": recipe.train.max_length,
             "dtype": str(next(written.parameters()).dtype).removeprefix("torch."),
+            "engine": written.engine.name,
         }
         write_evaluation(evaluation, run / "eval" / name, about)
         log.evaluation(state.progress.step, name, evaluation.metrics, time.perf_counter() - started)

@@ -1,46 +1,99 @@
-"""How many tokens fit into one training pass."""
+"""How many tokens fit into one training pack."""
 
 from __future__ import annotations
 
 import os
 import re
+import resource
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from assay.config import TrainConfig
 from assay.model.reward_model import RewardModel
 
 _LARGEST = {"cpu": 2048, "cuda": 16384}
-"""Beyond this a pass gains no speed: matrix products are at their peak rate."""
+"""Beyond this a pack gains no speed: matrix products are at their peak rate."""
+_PROBES = (32, 96)
+"""Tokens of the two forward passes of the probe; the difference is free of constant parts."""
 
 
-def training_budget(model: RewardModel, config: TrainConfig) -> int:
-    """Tokens of one pass: the recipe's, or (`auto`) what half of the free memory holds.
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Tokens of a pack, and the words that say why."""
+
+    max_tokens: int
+    reason: str
+
+
+def training_budget(model: RewardModel, config: TrainConfig) -> Budget:
+    """Tokens of one pack: the recipe's, or (`auto`) what half of the free memory holds.
 
     Never below `max_length`, since a sequence is not cut.
     """
     if config.max_tokens_per_pack != "auto":
-        return config.max_tokens_per_pack
-    free = _free_bytes(model.device) - _optimizer_bytes(model)
-    fits = int(0.5 * max(free, 0) / _bytes_per_token(model, config.gradient_checkpointing))
+        return Budget(config.max_tokens_per_pack, "by the recipe")
+    free = max(_free_bytes(model.device) - _optimizer_bytes(model), 0)
+    per_token = kept_per_token(model, config)
+    fits = int(0.5 * free / per_token)
     largest = _LARGEST.get(model.device.type, _LARGEST["cuda"])
-    return max(config.max_length, min(fits, largest))
+    return Budget(
+        max(config.max_length, min(fits, largest)),
+        f"auto: {per_token / 2**10:.0f} KiB a token, {free / 2**30:.1f} GiB free",
+    )
 
 
-def _bytes_per_token(model: RewardModel, checkpointing: bool) -> int:
-    """Activations kept for the backward pass, per token.
+def kept_per_token(model: RewardModel, config: TrainConfig) -> float:
+    """Bytes that the backward pass needs of each token, measured on short forward passes."""
+    if config.gradient_checkpointing:
+        return _kept_inputs(model)
+    few, many = (min(tokens, config.max_length) for tokens in _PROBES)
+    if few == many:
+        return max(_kept_bytes(model, many) / many, 1)
+    return max((_kept_bytes(model, many) - _kept_bytes(model, few)) / (many - few), 1)
 
-    A layer keeps about 16 vectors of the hidden width and 5 of the intermediate width (inputs of
-    norms and linear layers, rotary halves, attention's q, k, v and output, SwiGLU's three), or
-    just its input under checkpointing.
-    """
+
+def peak_bytes(device: torch.device) -> int:
+    """The most memory that this process has held: of the GPU, else resident."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _kept_bytes(model: RewardModel, tokens: int) -> int:
+    """Bytes of what autograd keeps in one forward pass, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(tensor)  # An address that is freed could come again and count once.
+        return tensor
+
+    ids = tuple(
+        index % model.classifier.config.get_text_config().vocab_size for index in range(tokens)
+    )
+    batch = model.engine.batch([ids], [0], model.pad_id, model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),  # Dropout of adapters must not move the run's numbers.
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
+    ):
+        model(batch)
+    return sum(kept.values())
+
+
+def _kept_inputs(model: RewardModel) -> int:
+    """Under checkpointing a layer keeps its input, which no hook sees."""
     config = model.classifier.config.get_text_config()
-    hidden = int(config.hidden_size)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
     width = 2 if model.compute_dtype == torch.bfloat16 else 4
-    layer = hidden if checkpointing else 16 * hidden + 5 * inner
-    return int(config.num_hidden_layers) * layer * width
+    return int(config.num_hidden_layers) * int(config.hidden_size) * width
 
 
 def _optimizer_bytes(model: RewardModel) -> int:

@@ -1,13 +1,13 @@
-"""The plan of a run: which groups stand in which step, and how a step is cut into passes.
+"""The plan of a run: which groups stand in which step.
 
-Pure functions of lengths, seed, epoch, batch and budget: never of the number of processes, so
-that resuming means computing the plan again and jumping to a step.
+A pure function of the number of groups, seed, epoch and batch: never of the number of processes,
+so that resuming means computing the plan again and jumping to a step. How a step is cut into
+packs, `assay.tree.packing` says.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,22 +55,3 @@ class Plan:
         order = np.random.default_rng([self.seed, self.epoch_of(step)]).permutation(self.num_groups)
         start = (step % self.steps_per_epoch) * self.global_batch_size
         return [int(index) for index in order[start : start + self.global_batch_size]]
-
-
-def cut_into_passes(num_tokens: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Distribute items over passes of at most `max_tokens`, first fit decreasing.
-
-    An item above the budget gets a pass of its own.
-    """
-    passes: list[list[int]] = []
-    room: list[int] = []
-    for item in sorted(range(len(num_tokens)), key=lambda i: (-num_tokens[i], i)):
-        for index, free in enumerate(room):
-            if num_tokens[item] <= free:
-                passes[index].append(item)
-                room[index] -= num_tokens[item]
-                break
-        else:
-            passes.append([item])
-            room.append(max_tokens - num_tokens[item])
-    return passes

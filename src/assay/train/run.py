@@ -44,9 +44,15 @@ _FREE = {
     ("data", "eval"),
 }
 """Fields that may differ between a run and its continuation: they do not touch the weights."""
-_BITS = {("train", "max_tokens_per_pack"), ("train", "gradient_checkpointing")}
-"""Fields that set memory, not the mathematics: what an out-of-memory error tells people to change
-may be changed on resuming, with a warning."""
+_BITS = {
+    ("train", "max_tokens_per_pack"),
+    ("train", "engine"),
+    ("train", "gradient_checkpointing"),
+}
+"""Fields that set memory or speed, not the mathematics: what an out-of-memory error tells people
+to change may be changed on resuming, with a warning."""
+_DECIDES_BITS = ("num_threads", "cpu_capability", "engine")
+"""Of run.json: what the order of sums depends on."""
 
 
 def check_same_recipe(recipe: Recipe, run: Path) -> None:
@@ -148,7 +154,7 @@ def describe_run(
         run: the run directory.
         recipe: what it does.
         data: fingerprints of the training data.
-        counts: what was kept and dropped.
+        counts: what was kept and dropped, and the engine.
         began: on resuming, the run that wrote the checkpoint.
 
     Raises:
@@ -170,7 +176,7 @@ def describe_run(
     }
     before = _read_json(began / RUN) if began is not None else {}
     if before:
-        _warn_about_bits(before, {key: described[key] for key in ("num_threads", "cpu_capability")})
+        _warn_about_bits(before, {key: described[key] for key in _DECIDES_BITS})
     with output_errors(run):
         _write(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
 

@@ -1,10 +1,10 @@
-"""One optimizer step: passes forward and backward, clip, update."""
+"""One optimizer step: packs forward and backward, clip, update."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,18 @@ from assay.errors import DataError, DivergenceError, ResourceError
 from assay.losses import LOSSES, Pairs
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import is_out_of_memory, rewards_of_sequences
-from assay.train.plan import cut_into_passes
+from assay.train.split import backward_in_packs
+from assay.tree.packing import first_fit_decreasing
 
 
 @dataclass(slots=True)
 class StepResult:
-    """What one step measured. `loss` is the weighted mean over the step's comparisons."""
+    """What one step measured. `loss` is the weighted mean over the step's comparisons.
+
+    `num_tokens` counts each sequence in full, `num_computed_tokens` what went through the layers:
+    shared prefixes once, padding included. `num_split_groups` were larger than a pack, which holds
+    `max_tokens`. `peak_bytes` is the most memory that the process has held so far.
+    """
 
     loss: float = 0.0
     grad_norm: float = 0.0
@@ -30,9 +36,24 @@ class StepResult:
     num_comparisons: int = 0
     num_sequences: int = 0
     num_tokens: int = 0
+    num_computed_tokens: int = 0
+    num_packs: int = 0
+    num_split_groups: int = 0
     reward_sum: float = 0.0
     seconds: float = 0.0
+    max_tokens: int = 0
+    peak_bytes: int = 0
     rewards: list[float] = field(default_factory=list)
+
+    @property
+    def share_saved(self) -> float:
+        """Part of the tokens that need not be computed; below 0 where padding costs more."""
+        return 1 - self.num_computed_tokens / self.num_tokens
+
+    @property
+    def pack_fill(self) -> float:
+        """Computed tokens by the room of the packs."""
+        return self.num_computed_tokens / (self.num_packs * self.max_tokens)
 
 
 def train_step(
@@ -45,7 +66,7 @@ def train_step(
 ) -> StepResult:
     """Update the model once on a batch of groups.
 
-    The loss is the weighted mean over the batch's comparisons; how the batch is cut into passes
+    The loss is the weighted mean over the batch's comparisons; how the batch is cut into packs
     does not change it.
 
     Raises:
@@ -53,7 +74,7 @@ def train_step(
         ResourceError: out of memory; names the batch.
     """
     started = time.perf_counter()
-    result = StepResult(learning_rate=float(schedule.get_last_lr()[0]))
+    result = StepResult(learning_rate=float(schedule.get_last_lr()[0]), max_tokens=max_tokens)
     units = sum(w for group in groups for w in comparison_weights(group, recipe.loss.weight_by))
     if units <= 0:
         raise DataError(
@@ -62,7 +83,8 @@ def train_step(
             mend="remove rows without weight",
         )
     optimizer.zero_grad(set_to_none=True)
-    for chosen in cut_into_passes([group.num_tokens for group in groups], max_tokens):
+    costs = [model.engine.cost(group.sequences) for group in groups]
+    for chosen in first_fit_decreasing(costs, max_tokens):
         _pass(model, [groups[index] for index in chosen], units, recipe, max_tokens, result)
     parameters = [p for p in model.parameters() if p.requires_grad]
     norm = nn.utils.clip_grad_norm_(parameters, recipe.train.max_grad_norm)
@@ -97,17 +119,32 @@ def _pass(
     result: StepResult,
 ) -> None:
     sequences = [ids for group in groups for ids in group.sequences]
+    families = [number for number, group in enumerate(groups) for _ in group.sequences]
     pairs = pairs_of(groups, recipe.loss.weight_by)
-    try:
-        reward_R = rewards_of_sequences(model, sequences, max_tokens=max_tokens)
+
+    def loss_of(reward_R: Tensor) -> Tensor:
         loss = LOSSES[recipe.loss.kind](reward_R, pairs) / units
         if not torch.isfinite(loss):
             raise _divergence("the loss", groups)
-        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    before = replace(model.computed)
+    try:
+        if len(groups) == 1 and model.engine.cost(sequences) > max_tokens:
+            reward_R, loss = backward_in_packs(model, sequences, loss_of, max_tokens)
+            result.num_split_groups += 1
+        else:
+            reward_R = rewards_of_sequences(
+                model, sequences, max_tokens=max_tokens, families=families
+            )
+            loss = loss_of(reward_R)
+            loss.backward()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise _shortage(groups, recipe.train.max_length) from None
+    result.num_computed_tokens += model.computed.tokens - before.tokens
+    result.num_packs += model.computed.passes - before.passes
     _count(result, reward_R.detach(), pairs, sequences)
     result.loss += loss.item()
 
@@ -145,9 +182,12 @@ def _shortage(groups: Sequence[EncodedGroup], max_length: int) -> ResourceError:
         largest = max(group.num_tokens for group in groups)
         mend = f"set train.max_tokens_per_pack to {max(max_length, largest, tokens // 2)}"
     else:
-        mend = "lower train.max_length, or set train.gradient_checkpointing: true"
+        mend = (
+            "lower train.max_tokens_per_pack or train.max_length, or set "
+            "train.gradient_checkpointing: true"
+        )
     rows = f"{len(groups)} groups" if len(groups) > 1 else f"the group of {groups[0].group.source}"
-    return ResourceError(f"out of memory in a pass over {rows}, {tokens} tokens", mend=mend)
+    return ResourceError(f"out of memory in a pack of {rows}, {tokens} tokens", mend=mend)
 
 
 def _divergence(what: str, groups: Sequence[EncodedGroup]) -> DivergenceError:

@@ -1,0 +1,109 @@
+"""The three engines behind `rewards_of_sequences`: how sequences become forward passes.
+
+tree    every prefix token is computed once;
+packed  sequences stand one after another in a row without padding, sharing nothing;
+padded  rows padded on the right, for models whose attention cannot be replaced; the oracle of the
+        other two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from assay.data.rendering import TokenIds
+from assay.model.batch import PaddedBatch, padded_batches
+from assay.tree import attention
+from assay.tree.pack import Pack
+from assay.tree.packing import cut_by_families, first_fit_decreasing, tree_tokens
+
+EngineName = Literal["tree", "packed", "padded"]
+
+
+class Engine(Protocol):
+    """What the engines differ in. Costs and budgets are tokens of a forward pass."""
+
+    @property
+    def name(self) -> EngineName:
+        """Its name in recipes."""
+
+    @property
+    def attention(self) -> str | None:
+        """Name of the attention implementation that the model needs; None leaves its own."""
+
+    def cost(self, sequences: Sequence[TokenIds]) -> int:
+        """Tokens that are computed for sequences of one family, padding not counted."""
+
+    def cut(
+        self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
+    ) -> list[list[int]]:
+        """Indices of the sequences of each forward pass; above the budget one stands alone."""
+
+    def batch(
+        self,
+        sequences: Sequence[TokenIds],
+        families: Sequence[int],
+        pad_id: int,
+        device: torch.device,
+    ) -> PaddedBatch | Pack:
+        """What the model takes for the sequences of one forward pass."""
+
+
+@dataclass(frozen=True)
+class _Packs:
+    name: EngineName
+    share: bool
+    attention: str = attention.NAME
+
+    def cost(self, sequences: Sequence[TokenIds]) -> int:
+        return tree_tokens(sequences) if self.share else sum(map(len, sequences))
+
+    def cut(
+        self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
+    ) -> list[list[int]]:
+        if self.share:
+            return cut_by_families(sequences, families, budget)
+        return first_fit_decreasing([len(ids) for ids in sequences], budget)
+
+    def batch(
+        self,
+        sequences: Sequence[TokenIds],
+        families: Sequence[int],
+        pad_id: int,
+        device: torch.device,
+    ) -> Pack:
+        return Pack.of(sequences, device, families=families, share=self.share)
+
+
+@dataclass(frozen=True)
+class _Padded:
+    name: EngineName = "padded"
+    attention: None = None
+
+    def cost(self, sequences: Sequence[TokenIds]) -> int:
+        return sum(map(len, sequences))
+
+    def cut(
+        self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
+    ) -> list[list[int]]:
+        return padded_batches([len(ids) for ids in sequences], budget)
+
+    def batch(
+        self,
+        sequences: Sequence[TokenIds],
+        families: Sequence[int],
+        pad_id: int,
+        device: torch.device,
+    ) -> PaddedBatch:
+        return PaddedBatch.of(sequences, pad_id, device)
+
+
+ENGINES: dict[EngineName, Engine] = {
+    "tree": _Packs("tree", share=True),
+    "packed": _Packs("packed", share=False),
+    "padded": _Padded(),
+}
+"""Engines by name, the fastest first: a model takes the first that is right for it."""

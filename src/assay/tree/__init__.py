@@ -1,0 +1,1 @@
+"""Prefix trees of sequences: layout, packing, attention."""
