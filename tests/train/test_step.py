@@ -20,7 +20,7 @@ from assay.data.encoding import EncodedGroup, encode_groups
 from assay.data.loading import load_groups
 from assay.data.records import Comparison, Outcome
 from assay.data.sources import DataSource
-from assay.errors import DataError
+from assay.errors import DataError, ResourceError
 from assay.losses import bradley_terry
 from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
@@ -356,3 +356,33 @@ def test_frozen_weights_stand_in_no_optimizer_group(tiny_base: Path) -> None:
     # T23: the head is among them, and besides it only adapters.
     assert sum("score" in name for name in trained) == 1
     assert all("lora_" in name for name in trained if "score" not in name)
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "max_length", "says"),
+    [
+        # All groups in one pack: half of it would do. One group split: half of the pack.
+        (100_000, 64, r"in a pack of 8 groups, \d+ tokens; set train.max_tokens_per_pack to \d+"),
+        (40, 16, r"in a pack of the group of .*, 40 tokens; set train.max_tokens_per_pack to 20"),
+        (40, 40, r"in a pack of the group of .*, 40 tokens; lower train.max_length, or set train."),
+    ],
+)
+def test_a_shortage_of_memory_names_a_budget_that_is_smaller(
+    model: RewardModel,
+    groups: list[EncodedGroup],
+    monkeypatch: pytest.MonkeyPatch,
+    max_tokens: int,
+    max_length: int,
+    says: str,
+) -> None:
+    def no_memory(self: RewardModel, batch: object) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(RewardModel, "forward", no_memory)
+    checked = settings_of()
+    train_config = checked.train.model_copy(update={"max_length": max_length})
+    checked = checked.model_copy(update={"train": train_config})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    with pytest.raises(ResourceError, match=says):
+        train_step(model, groups, optimizer, schedule, checked, max_tokens)

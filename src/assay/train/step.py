@@ -129,8 +129,9 @@ def _pass(
         return loss
 
     before = replace(model.computed)
+    cost = sum(model.engine.cost(group.sequences) for group in groups)
     try:
-        if len(groups) == 1 and model.engine.cost(sequences) > max_tokens:
+        if len(groups) == 1 and cost > max_tokens:
             reward_R, loss = backward_in_packs(model, sequences, loss_of, max_tokens)
             result.num_split_groups += 1
         else:
@@ -142,7 +143,7 @@ def _pass(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise _shortage(groups, recipe.train.max_length) from None
+        raise _shortage(groups, cost, max_tokens, recipe.train.max_length) from None
     result.num_computed_tokens += model.computed.tokens - before.tokens
     result.num_packs += model.computed.passes - before.passes
     _count(result, reward_R.detach(), pairs, sequences)
@@ -176,16 +177,15 @@ def _count(
     result.rewards += [float(reward) for reward in reward_R]
 
 
-def _shortage(groups: Sequence[EncodedGroup], max_length: int) -> ResourceError:
-    tokens = sum(group.num_tokens for group in groups)
-    if len(groups) > 1:
-        largest = max(group.num_tokens for group in groups)
-        mend = f"set train.max_tokens_per_pack to {max(max_length, largest, tokens // 2)}"
+def _shortage(
+    groups: Sequence[EncodedGroup], cost: int, max_tokens: int, max_length: int
+) -> ResourceError:
+    tokens = min(cost, max_tokens)
+    smaller = max(max_length, tokens // 2)
+    if smaller < tokens:
+        mend = f"set train.max_tokens_per_pack to {smaller}"
     else:
-        mend = (
-            "lower train.max_tokens_per_pack or train.max_length, or set "
-            "train.gradient_checkpointing: true"
-        )
+        mend = "lower train.max_length, or set train.gradient_checkpointing: true"
     rows = f"{len(groups)} groups" if len(groups) > 1 else f"the group of {groups[0].group.source}"
     return ResourceError(f"out of memory in a pack of {rows}, {tokens} tokens", mend=mend)
 

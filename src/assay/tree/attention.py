@@ -72,7 +72,12 @@ def tree_attention(
     window = (
         sliding_window if sliding_window is not None and sliding_window < tree.longest else None
     )
-    plain = window is None and softcap is None and s_aux is None
+    plain = (
+        window is None
+        and softcap is None
+        and s_aux is None
+        and query.shape[-1] == value.shape[-1]  # Not so where values are projected from latents.
+    )
     if plain and query.device.type == "cpu" and cascade.is_available():
         return cascade.cascade(query, key, value, tree.blocks, scale), None
     # CUDA comes here, too, until it has variable-length kernels: the gathered keys are theirs.
