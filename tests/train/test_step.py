@@ -26,6 +26,7 @@ from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import DivergenceError, StepResult, pairs_of, train_step
+from assay.tree.pack import Pack
 
 
 def build(base: Path, seed: int = 3) -> RewardModel:
@@ -375,8 +376,12 @@ def test_a_shortage_of_memory_names_a_budget_that_is_smaller(
     max_length: int,
     says: str,
 ) -> None:
-    def no_memory(self: RewardModel, batch: object) -> Tensor:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    forward = RewardModel.forward
+
+    def no_memory(self: RewardModel, batch: Pack) -> Tensor:
+        if torch.is_grad_enabled():  # Graphs are what does not fit.
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, batch)
 
     monkeypatch.setattr(RewardModel, "forward", no_memory)
     checked = settings_of()
