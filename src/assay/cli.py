@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from assay.allocator import keep_freed_memory
+from assay.config import EngineChoice
 from assay.errors import AssayError, ConfigError, OutputError
 from assay.notices import show_on_stderr
 from assay.recipe import RecipeField, load_recipe, recipe_fields, source_fields
@@ -51,10 +52,13 @@ Split = Annotated[str | None, typer.Option(help="Split of a sample.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Read so many rows, then stop.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")]
 DType = Annotated[
-    str, typer.Option(help="auto (float32 on a CPU, else as saved), float32, bfloat16, float64.")
+    str,
+    typer.Option(
+        help="auto (float32 on a CPU, else as saved), float32, bfloat16, float16, float64."
+    ),
 ]
 Engine = Annotated[
-    Literal["auto", "tree", "packed", "padded"],
+    EngineChoice,
     typer.Option(help="How rewards are computed: auto takes the fastest right for the model."),
 ]
 BadRows = Annotated[

@@ -71,7 +71,13 @@ class LoraConfig(_Strict):
 
     r: int = Field(16, ge=1, description="rank")
     alpha: float = Field(32, gt=0, description="scale numerator: the update is alpha / r * B A x")
-    dropout: float = Field(0.0, ge=0, lt=1, description="adapter dropout, probability")
+    dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="adapter dropout, probability; above 0 responses share the draws of their "
+        "common prompt, so that engines train differently",
+    )
     target_modules: list[str] | Literal["all-linear"] = Field(
         "all-linear", description="names of the linear layers that get adapters"
     )

@@ -11,10 +11,11 @@ from torch import nn
 from assay.errors import ConfigError
 from assay.model.engine import ENGINES, EngineName
 from assay.model.reward_model import RewardModel, reads_both_ways
-from assay.model.selfcheck import fault_of
+from assay.model.selfcheck import verdict_on
 from assay.notices import notice, warn
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
+_COMPARE = "compare a few rewards with those of texts scored one by one"
 
 
 def choose_engine(model: RewardModel, choice: str = "auto") -> None:
@@ -37,7 +38,7 @@ def choose_engine(model: RewardModel, choice: str = "auto") -> None:
             break
         faults.append((name, fault))
     if len(faults) == len(ENGINES):
-        warn("; ".join(f"engine {name}: {fault}" for name, fault in faults))
+        warn(f"engine padded: {faults[-1][1]}; {_COMPARE}")
     elif faults:
         notice(f"engine {name}, since {faults[0][0]} is not right for this model: {faults[0][1]}")
     model.use_engine(name)
@@ -53,14 +54,20 @@ def _use(model: RewardModel, choice: str) -> None:
             f"engine {wanted} is not right for this model: {fault}", mend="use --engine auto"
         )
     if fault is not None:
-        warn(f"engine padded: {fault}")  # There is no other to fall back to.
+        warn(f"engine padded: {fault}; {_COMPARE}")  # There is no other to fall back to.
     model.use_engine(wanted)
 
 
 def fault_in(model: RewardModel, engine: EngineName) -> str | None:
-    """Why an engine is wrong for a model, or None."""
+    """Why an engine is wrong for a model, or None.
+
+    What the padded engine does is what transformers does: it needs no proof where there is none.
+    """
     gated = obstacle(model) if engine != "padded" else None
-    return gated or fault_of(model, engine)
+    if gated is not None:
+        return gated
+    verdict = verdict_on(model, engine)
+    return verdict.fault if verdict.compared or engine != "padded" else None
 
 
 def obstacle(model: RewardModel) -> str | None:
@@ -80,6 +87,6 @@ def obstacle(model: RewardModel) -> str | None:
         return "its attention is cut into chunks"
     if any(isinstance(module, nn.Conv1d) for module in classifier.modules()):
         return "it has convolutions over the sequence"
-    if any(adapter.is_prompt_learning for adapter in peft.values()):
+    if any(a.is_prompt_learning or a.is_adaption_prompt for a in peft.values()):
         return "its adapter adds virtual tokens"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -265,8 +266,8 @@ def _config_of(path: str) -> PretrainedConfig:
     else:
         config.num_labels = 1
     for key, value in vars(config.get_text_config()).items():
-        # Dropout would make rewards depend on chance: off, for the exactness that is promised.
-        if ("drop" in key or key.endswith("pdrop")) and isinstance(value, float):
+        # Dropout, and noise in routers, would make rewards depend on chance: off.
+        if re.search("drop|jitter", key) and isinstance(value, float):
             setattr(config.get_text_config(), key, 0.0)
     config.use_cache = False
     return config

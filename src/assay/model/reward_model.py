@@ -105,6 +105,24 @@ class RewardModel(nn.Module):
         return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
     @property
+    def short_length(self) -> int:
+        """Tokens up to which sequences are read with one set of rotary frequencies.
+
+        Longrope (Ding et al., 2024) has a second set for longer ones, and transformers chooses it
+        by the longest sequence of a pass. (Dynamic frequencies change only beyond `max_length`.)
+        """
+        rope = getattr(self.classifier.config.get_text_config(), "rope_parameters", None) or {}
+        by_layer = [entry for entry in rope.values() if isinstance(entry, dict)] or [rope]
+        return min(
+            (
+                int(entry["original_max_position_embeddings"])
+                for entry in by_layer
+                if entry.get("rope_type") == "longrope"
+            ),
+            default=self.max_length,
+        )
+
+    @property
     def head_weight(self) -> Tensor | None:
         """`score.weight` [1, D], or None for a family with another kind of head (encoders)."""
         head = getattr(self.classifier, "score", None)

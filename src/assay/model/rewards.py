@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +45,8 @@ def rewards_of_sequences(
     distinct = list(first)
     family = [index if families is None else families[index] for index in first.values()]
     order: list[int] = []
-    rewards = []
-    for chosen in model.engine.cut(distinct, family, max_tokens):
+    rewards = [torch.empty(0, device=model.device)]
+    for chosen in _passes(model, distinct, family, max_tokens):
         rewards.append(_forward(model, [distinct[i] for i in chosen], [family[i] for i in chosen]))
         order += chosen
     place = torch.empty(len(order), dtype=torch.long)
@@ -114,6 +114,24 @@ def inference_budget(device: torch.device) -> int:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device, or the CPU's allocator, ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _passes(
+    model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int], max_tokens: int
+) -> Iterator[list[int]]:
+    """Indices of the sequences of each forward pass.
+
+    Where rotary embeddings choose their frequencies by the longest sequence of a pass, long ones
+    do not stand beside those that are read with the frequencies of short ones.
+    """
+    bound = model.short_length
+    for is_long in (False, True):
+        part = [i for i, ids in enumerate(sequences) if (len(ids) > bound) == is_long]
+        cut = model.engine.cut(
+            [sequences[i] for i in part], [families[i] for i in part], max_tokens
+        )
+        for chosen in cut:
+            yield [part[i] for i in chosen]
 
 
 def _forward(model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int]) -> Tensor:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ from assay.data.rendering import TokenIds
 from assay.errors import ModelError
 from assay.model.pull.cache import cache_dir
 from assay.model.reward_model import RewardModel
-from assay.model.rewards import rewards_of_sequences
+from assay.model.rewards import is_out_of_memory, rewards_of_sequences
 from assay.model.twin import twin_of
 
 if TYPE_CHECKING:
@@ -39,26 +41,40 @@ _TOKENS = 100
 _FLOOR = 1e-3
 
 
-def fault_of(model: RewardModel, engine: EngineName) -> str | None:
-    """Why an engine is wrong for a model's architecture, or None where it is right.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why an engine is wrong for an architecture, or None where it is right.
 
-    The answer is kept in the cache directory by config, versions and the engine's own code.
+    `compared` is False where no numbers could be compared: the fault then says why.
+    """
+
+    fault: str | None
+    compared: bool = True
+
+
+def verdict_on(model: RewardModel, engine: EngineName) -> Verdict:
+    """Whether an engine is right for a model's architecture.
+
+    A verdict on numbers is kept in the cache directory by config, versions and the engine's own
+    code. What kept numbers from being compared may pass, and is tried again next time.
     """
     place = cache_dir() / "self-checks" / f"{_key(model, engine)}.json"
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
-        return None if known["fault"] is None else str(known["fault"])
+        return Verdict(None if known["fault"] is None else str(known["fault"]))
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    fault = _check(model, engine)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(".partial")
-        partial.write_text(json.dumps({"engine": engine, "fault": fault}), encoding="utf-8")
-        partial.replace(place)
-    except OSError:
-        pass  # Without a cache the check runs again next time.
-    return fault
+    # Whatever the caller has switched on or off is no property of the model.
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+        torch.autocast("cpu", enabled=False),
+    ):
+        verdict = _check(model, engine)
+    if verdict.compared:
+        _keep(place, {"engine": engine, "fault": verdict.fault})
+    return verdict
 
 
 def error_norm(ours: Tensor, theirs: Tensor, floor: float = 0.0) -> float:
@@ -91,11 +107,21 @@ def probe_sequences() -> tuple[list[TokenIds], list[int]]:
     return [*conversation, *later, *other], families
 
 
-def _check(model: RewardModel, engine: EngineName) -> str | None:
+def _keep(place: Path, answer: dict[str, str | None]) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = place.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(answer), encoding="utf-8")
+        partial.replace(place)
+    except OSError:
+        pass  # Without a cache the check runs again next time.
+
+
+def _check(model: RewardModel, engine: EngineName) -> Verdict:
     try:
         classifier = twin_of(model.classifier.config)
     except ModelError as error:
-        return f"it cannot be checked: {error.what}"
+        return Verdict(f"it cannot be checked: {error.what}", compared=False)
     twin = RewardModel(classifier, model.renderer, model.metadata)
     sequences, families = probe_sequences()
     weight_R = torch.linspace(-1, 1.5, len(sequences), dtype=torch.float64)
@@ -104,14 +130,21 @@ def _check(model: RewardModel, engine: EngineName) -> str | None:
         twin.use_engine(engine)
         found = _ours(twin, sequences, families, weight_R)
         leak = _leak(twin, sequences, families)
-    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        return f"it fails on a small model of this kind ({' '.join(str(error).split())[:160]})"
+    except Exception as error:  # Anything may come out of somebody else's model code.
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:160]
+        return Verdict(f"it fails on a small model of this kind ({said})", compared=False)
     worst = _worst(found, expected)
     if not worst <= TOLERANCE:
-        return f"rewards or gradients are wrong by {worst:.1e} on a small model of this kind"
+        return Verdict(
+            f"rewards or gradients are wrong by {worst:.1e} on a small model of this kind"
+        )
     if not leak <= LEAK:
-        return f"a response moves another's reward by {leak:.1e} on a small model of this kind"
-    return None
+        return Verdict(
+            f"a response moves another's reward by {leak:.1e} on a small model of this kind"
+        )
+    return Verdict(None)
 
 
 def _stock(twin: RewardModel, sequences: Sequence[TokenIds], weight_R: Tensor) -> list[Tensor]:
@@ -176,7 +209,7 @@ def _leak(twin: RewardModel, sequences: Sequence[TokenIds], families: Sequence[i
 
 def _key(model: RewardModel, engine: EngineName) -> str:
     config = model.classifier.config.to_dict()
-    for name in ("_name_or_path", "transformers_version", "dtype"):
+    for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
         config.pop(name, None)
     package = Path(__file__).parents[1]
     code = [*(package / "tree").glob("*.py"), *(package / "model").glob("*.py")]

@@ -58,6 +58,7 @@ class RunLog:
         self._trackers = [_tracker(name, run, first_step) for name in trackers]
         self._recent: list[StepResult] = []
         self._speeds: list[tuple[int, float]] = []
+        self._forecast_after = min(_FORECAST_AFTER, plan.num_steps - first_step + 1)
 
     def __enter__(self) -> RunLog:
         if self._console.is_terminal:
@@ -124,7 +125,7 @@ class RunLog:
             self.say(line, on_terminal=False)
             self._recent = []
         self._speeds.append((result.num_comparisons, result.seconds))
-        if len(self._speeds) == min(_FORECAST_AFTER, self._plan.num_steps):
+        if len(self._speeds) == self._forecast_after:
             self.say(self._forecast(number, result))
 
     def evaluation(self, number: int, name: str, metrics: dict[str, Any], seconds: float) -> None:

@@ -235,7 +235,7 @@ def _finish(run: Path, recipe: Recipe, data: PreparedData, state: _State, log: R
         return
     device = str(state.model.device)
     state.model.to("cpu")
-    written = load_reward_model(str(run / "model"), device=device, engine=recipe.train.engine)
+    written = load_reward_model(str(run / "model"), device=device, engine=state.model.engine.name)
     for name, encoded in data.evals:
         started = time.perf_counter()
         evaluation = evaluate_groups(written, encoded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from assay.config import TrainConfig
 from assay.model.reward_model import RewardModel
+from assay.notices import warn
 
 _LARGEST = {"cpu": 2048, "cuda": 16384}
 """Beyond this a pack gains no speed: matrix products are at their peak rate."""
@@ -39,6 +41,11 @@ def training_budget(model: RewardModel, config: TrainConfig) -> Budget:
     per_token = kept_per_token(model, config)
     fits = int(0.5 * free / per_token)
     largest = _LARGEST.get(model.device.type, _LARGEST["cuda"])
+    if fits < config.max_length:
+        warn(
+            f"memory may not suffice for train.max_length {config.max_length}: {fits} tokens fit "
+            "into half of what is free; lower it, or set train.gradient_checkpointing: true"
+        )
     return Budget(
         max(config.max_length, min(fits, largest)),
         f"auto: {per_token / 2**10:.0f} KiB a token, {free / 2**30:.1f} GiB free",
@@ -46,7 +53,11 @@ def training_budget(model: RewardModel, config: TrainConfig) -> Budget:
 
 
 def kept_per_token(model: RewardModel, config: TrainConfig) -> float:
-    """Bytes that the backward pass needs of each token, measured on short forward passes."""
+    """Bytes that the backward pass needs of each token, measured on short forward passes.
+
+    What grows with the square of the length (attention that is written out, for softcaps and
+    sinks) is not in it; half of the memory is left for that, and for what comes and goes.
+    """
     if config.gradient_checkpointing:
         return _kept_inputs(model)
     few, many = (min(tokens, config.max_length) for tokens in _PROBES)
@@ -59,7 +70,13 @@ def peak_bytes(device: torch.device) -> int:
     """The most memory that this process has held: of the GPU, else resident."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.MULTILINE)
+        if peak is not None:
+            return int(peak[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _kept_bytes(model: RewardModel, tokens: int) -> int:
@@ -90,10 +107,15 @@ def _kept_bytes(model: RewardModel, tokens: int) -> int:
 
 
 def _kept_inputs(model: RewardModel) -> int:
-    """Under checkpointing a layer keeps its input, which no hook sees."""
+    """Under checkpointing a layer keeps its input, which no hook sees, and one is computed again.
+
+    A layer keeps about 16 vectors of the hidden width and 5 of the intermediate one.
+    """
     config = model.classifier.config.get_text_config()
-    width = 2 if model.compute_dtype == torch.bfloat16 else 4
-    return int(config.num_hidden_layers) * int(config.hidden_size) * width
+    hidden = int(config.hidden_size)
+    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    width = int(model.classifier.get_input_embeddings().weight.element_size())
+    return (int(config.num_hidden_layers) * hidden + 16 * hidden + 5 * inner) * width
 
 
 def _optimizer_bytes(model: RewardModel) -> int:
@@ -109,5 +131,16 @@ def _free_bytes(device: torch.device) -> int:
         # What can be had without swapping: free memory and what the page cache gives back.
         available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
         if available is not None:
-            return int(available[1]) * 1024
+            return min([int(available[1]) * 1024, *_container_limits()])
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _container_limits() -> list[int]:
+    """What a control group leaves, where there is one with a limit: /proc shows the whole host."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+        return [max(int(limit) - used, 0)] if limit != "max" else []
+    except (OSError, ValueError):
+        return []

@@ -36,6 +36,7 @@ from assay.recipe import dump_recipe
 RECIPE, RUN = "recipe.resolved.yaml", "run.json"
 _FREE = {
     ("output_dir",),
+    ("train", "engine"),
     ("train", "logging_steps"),
     ("train", "eval_steps"),
     ("train", "save_steps"),
@@ -43,13 +44,10 @@ _FREE = {
     ("train", "report_to"),
     ("data", "eval"),
 }
-"""Fields that may differ between a run and its continuation: they do not touch the weights."""
-_BITS = {
-    ("train", "max_tokens_per_pack"),
-    ("train", "engine"),
-    ("train", "gradient_checkpointing"),
-}
-"""Fields that set memory or speed, not the mathematics: what an out-of-memory error tells people
+"""Fields that may differ between a run and its continuation: they do not touch the weights. (An
+engine moves their last bits; the one that was used stands in run.json.)"""
+_BITS = {("train", "max_tokens_per_pack"), ("train", "gradient_checkpointing")}
+"""Fields that set memory, not the mathematics: what an out-of-memory error tells people
 to change may be changed on resuming, with a warning."""
 _DECIDES_BITS = ("num_threads", "cpu_capability", "engine")
 """Of run.json: what the order of sums depends on."""
@@ -176,7 +174,7 @@ def describe_run(
     }
     before = _read_json(began / RUN) if began is not None else {}
     if before:
-        _warn_about_bits(before, {key: described[key] for key in _DECIDES_BITS})
+        _warn_about_bits(before, {key: described[key] for key in _DECIDES_BITS if key in before})
     with output_errors(run):
         _write(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
 

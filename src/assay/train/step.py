@@ -85,7 +85,8 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     costs = [model.engine.cost(group.sequences) for group in groups]
     for chosen in first_fit_decreasing(costs, max_tokens):
-        _pass(model, [groups[index] for index in chosen], units, recipe, max_tokens, result)
+        cost = sum(costs[index] for index in chosen)
+        _pass(model, [groups[index] for index in chosen], units, recipe, cost, max_tokens, result)
     parameters = [p for p in model.parameters() if p.requires_grad]
     norm = nn.utils.clip_grad_norm_(parameters, recipe.train.max_grad_norm)
     result.grad_norm = float(norm)
@@ -115,6 +116,7 @@ def _pass(
     groups: Sequence[EncodedGroup],
     units: float,
     recipe: Recipe,
+    cost: int,
     max_tokens: int,
     result: StepResult,
 ) -> None:
@@ -129,7 +131,6 @@ def _pass(
         return loss
 
     before = replace(model.computed)
-    cost = sum(model.engine.cost(group.sequences) for group in groups)
     try:
         if len(groups) == 1 and cost > max_tokens:
             reward_R, loss = backward_in_packs(model, sequences, loss_of, max_tokens)

@@ -124,15 +124,8 @@ def shared_lengths(
         return [0, *common]
     needed = _needed_by_families([families[index] for index in order], common)
     num_tokens = sum(map(len, sequences)) - sum(needed)
-    return [
-        0,
-        *(
-            common[at]
-            if common[at] > needed[at] and _pays(at, common, needed, num_tokens)
-            else needed[at]
-            for at in range(len(common))
-        ),
-    ]
+    enough = MIN_SHARED_PART * num_tokens
+    return [0, *(_worthwhile(at, common, needed, enough) for at in range(len(common)))]
 
 
 def common_prefix(first: TokenIds, second: TokenIds) -> int:
@@ -161,18 +154,25 @@ def _needed_by_families(families: Sequence[int], common: Sequence[int]) -> list[
     return needed
 
 
-def _pays(at: int, common: Sequence[int], needed: Sequence[int], num_tokens: int) -> bool:
-    """Whether sharing across families at a boundary saves enough, there or all along its prefix."""
-    depth = common[at]
+def _worthwhile(at: int, common: Sequence[int], needed: Sequence[int], enough: float) -> int:
+    """The deepest prefix at a boundary that saves enough, there or all along the boundaries that
+    have it in common; without one, what the families need."""
+    first, last, depth = at, at, common[at]
     if depth - needed[at] >= MIN_SHARED_TOKENS:
-        return True
-    first, last = at, at
-    while first and common[first - 1] >= depth:
-        first -= 1
-    while last + 1 < len(common) and common[last + 1] >= depth:
-        last += 1
-    saved = sum(max(depth - needed[boundary], 0) for boundary in range(first, last + 1))
-    return saved >= MIN_SHARED_PART * num_tokens
+        return depth
+    while depth > needed[at]:
+        while first and common[first - 1] >= depth:
+            first -= 1
+        while last + 1 < len(common) and common[last + 1] >= depth:
+            last += 1
+        saved = sum(max(depth - needed[boundary], 0) for boundary in range(first, last + 1))
+        if saved >= enough:
+            return depth
+        # A shallower prefix may be common to more.
+        left = common[first - 1] if first else 0
+        right = common[last + 1] if last + 1 < len(common) else 0
+        depth = max(left, right)
+    return needed[at]
 
 
 def _first(spans: Sequence[Span], length: int) -> tuple[Span, ...]:

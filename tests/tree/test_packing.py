@@ -1,0 +1,157 @@
+"""Packs: every sequence once, within the budget, families whole where they fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.data.rendering import TokenIds
+from assay.tree import layout
+from assay.tree.layout import grow, reading_order
+from assay.tree.packing import cut_by_families, first_fit_decreasing, tree_tokens
+
+SEQUENCES = st.lists(
+    st.lists(st.integers(1, 3), min_size=1, max_size=9).map(tuple), min_size=1, max_size=14
+)
+
+
+@given(SEQUENCES)
+def test_tree_tokens_are_the_distinct_prefixes(sequences: list[TokenIds]) -> None:
+    prefixes = {ids[: end + 1] for ids in sequences for end in range(len(ids))}
+    assert tree_tokens(sequences) == len(prefixes) == len(grow(sequences).ids)
+
+
+def test_tree_tokens_by_hand() -> None:
+    assert tree_tokens([]) == 0
+    assert tree_tokens([(1, 2, 3)]) == 3
+    assert tree_tokens([(1, 2, 5), (1, 2, 3, 4), (1, 2), (1, 2, 5), (2,)]) == 6
+
+
+LENGTHS = st.lists(st.integers(1, 100), max_size=30)
+
+
+@given(LENGTHS, st.integers(1, 150))
+def test_bins_hold_every_item_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    bins = first_fit_decreasing(lengths, budget)
+    assert sorted(item for one in bins for item in one) == list(range(len(lengths)))
+    for one in bins:
+        assert one
+        assert sum(lengths[item] for item in one) <= budget or len(one) == 1
+
+
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(50, 150))
+def test_no_two_bins_would_fit_into_one(lengths: list[int], budget: int) -> None:
+    # First fit: what opened a later bin did not fit into an earlier one. Hence the bins are fewer
+    # than twice what the tokens need at least.
+    bins = first_fit_decreasing(lengths, budget)
+    sums = [sum(lengths[item] for item in one) for one in bins]
+    assert all(a + b > budget for i, a in enumerate(sums) for b in sums[i + 1 :])
+    assert len(bins) <= max(1, 2 * math.ceil(sum(lengths) / budget))
+
+
+def test_bins_by_hand() -> None:
+    # Decreasing: 60 opens a bin, 50 another, 40 fits beside 60, 30 beside 50, 20 beside those.
+    assert first_fit_decreasing([30, 60, 20, 50, 40], 100) == [[1, 4], [3, 0, 2]]
+    # Above the budget: alone. Equal lengths: in their order.
+    assert first_fit_decreasing([10, 120, 10], 100) == [[1], [0, 2]]
+    assert first_fit_decreasing([], 100) == []
+
+
+# Families
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> tuple[list[TokenIds], list[int]]:
+    """Sequences with their families; equal ones may stand in several."""
+    sequences = draw(SEQUENCES)
+    size = len(sequences)
+    return sequences, draw(st.lists(st.integers(0, 4), min_size=size, max_size=size))
+
+
+def chosen(items: Sequence[TokenIds], indices: Sequence[int]) -> list[TokenIds]:
+    return [items[index] for index in indices]
+
+
+@given(forests(), st.integers(1, 40))
+def test_packs_hold_every_sequence_once_within_the_budget(
+    forest: tuple[list[TokenIds], list[int]], budget: int
+) -> None:
+    sequences, families = forest
+    packs = cut_by_families(sequences, families, budget)
+    assert sorted(index for pack in packs for index in pack) == list(range(len(sequences)))
+    with pytest.MonkeyPatch.context() as patch:
+        # In short sequences nearly any prefix pays between families; let none, as in long ones.
+        patch.setattr(layout, "MIN_SHARED_PART", 2.0)
+        for pack in packs:
+            tree = grow(chosen(sequences, pack), families=[families[index] for index in pack])
+            assert len(tree.ids) <= budget or len(pack) == 1
+
+
+def within(sequences: Sequence[TokenIds], families: Sequence[int]) -> dict[int, list[int]]:
+    """The sequences of each family in reading order; families by their first."""
+    found: dict[int, list[int]] = {}
+    for index in reading_order(sequences):
+        found.setdefault(families[index], []).append(index)
+    return found
+
+
+@given(forests(), st.integers(1, 40))
+def test_families_stay_whole_where_they_fit(
+    forest: tuple[list[TokenIds], list[int]], budget: int
+) -> None:
+    sequences, families = forest
+    packs = cut_by_families(sequences, families, budget)
+    members = within(sequences, families)
+    assert [index for pack in packs for index in pack] == [i for m in members.values() for i in m]
+    whole = {f for f, m in members.items() if tree_tokens(chosen(sequences, m)) <= budget}
+    for family, indices in members.items():
+        holders = [pack for pack in packs if set(pack) & set(indices)]
+        if family in whole:
+            assert len(holders) == 1
+        else:
+            # Split, with no other family beside it; a single sequence cannot be split.
+            assert len(holders) >= min(2, len(indices))
+            assert all(set(pack) <= set(indices) for pack in holders)
+
+
+@given(forests(), st.integers(1, 40))
+def test_no_pack_could_have_taken_what_comes_next(
+    forest: tuple[list[TokenIds], list[int]], budget: int
+) -> None:
+    sequences, families = forest
+    members = within(sequences, families)
+    cost = {family: tree_tokens(chosen(sequences, m)) for family, m in members.items()}
+    for pack, following in pairwise(cut_by_families(sequences, families, budget)):
+        inside, next_family = {families[index] for index in pack}, families[following[0]]
+        if next_family in inside:  # Cut between its sequences.
+            assert tree_tokens(chosen(sequences, [*pack, following[0]])) > budget
+        elif max(cost[family] for family in (*inside, next_family)) <= budget:
+            assert sum(cost[family] for family in inside) + cost[next_family] > budget
+
+
+def test_packs_by_hand() -> None:
+    # Reading order: 1 | 1 2 3 | 1 2 4 | 2 2 | 3 | 5 5 5 5. Family 7 costs 5 (1, 2, 3, 4 and 3),
+    # family 8 two, family 9 five, its single token 1 included.
+    sequences = [(5, 5, 5, 5), (2, 2), (1, 2, 3), (1, 2, 4), (3,), (1,)]
+    families = [9, 8, 7, 7, 7, 9]
+    assert cut_by_families(sequences, families, 7) == [[5, 0], [2, 3, 4, 1]]
+    assert cut_by_families(sequences, families, 6) == [[5, 0], [2, 3, 4], [1]]
+    assert cut_by_families(sequences, families, 100) == [[5, 0, 2, 3, 4, 1]]
+    # Family 9 is cut into 1 and 5 5 5 5; family 7 into 1 2 3, 1 2 4 (four tokens) and 3.
+    assert cut_by_families(sequences, families, 4) == [[5], [0], [2, 3], [4], [1]]
+    # 1 2 4 computes 1 2 again; what is above the budget stands alone.
+    assert cut_by_families(sequences, families, 3) == [[5], [0], [2], [3], [4], [1]]
+
+
+def test_a_prefix_between_families_that_pays_makes_a_pack_smaller() -> None:
+    # Budgets count families one by one: the system prompt that they share comes on top.
+    system = tuple(range(40))
+    sequences = [(*system, 100 + family, 200 + answer) for family in (0, 1) for answer in (0, 1)]
+    packs = cut_by_families(sequences, [0, 0, 1, 1], 2 * 43)
+    assert packs == [[0, 1, 2, 3]]
+    assert len(grow(sequences, families=[0, 0, 1, 1]).ids) == 40 + 2 * 3
