@@ -150,6 +150,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
     ),
     "modernbert": ("ModernBertConfig", {}),
+    "modernvbert": ("ModernVBertConfig", {}),
     "deberta-v2": (
         "DebertaV2Config",
         {
@@ -174,11 +175,15 @@ LAYER_TYPES = {
     "gemma3": [S, F, S, F],
     "gpt_oss": [S, F, S, F],
     "modernbert": [F, S, S, F],
+    "modernvbert": [F, S, S, F],
     "qwen3_next": [L, F, L, F],
     "zamba2": [L, "hybrid", L, "hybrid"],
 }
 """What is left of layer_types; all others have two layers of one type or no such list."""
-WINDOWS = ("qwen2", "mistral", "gemma2", "gemma3 text", "gemma3", "phi3", "gpt_oss", "modernbert")
+WINDOWS = (
+    *("qwen2", "mistral", "gemma2", "gemma3 text", "gemma3", "phi3", "gpt_oss"),
+    *("modernbert", "modernvbert"),
+)
 ALL_WINDOWS = ("mistral", "phi3")
 HEADS = {  # Query heads, key heads (None: no such field), head_dim.
     "llama": (4, 2, 128),
@@ -350,7 +355,7 @@ def test_every_parameter_has_an_effect(family: str) -> None:
     ids = texts(2, 3 * WINDOW)
     model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
     for name, parameter in model.named_parameters():
-        if re.search(r"vision|multi_modal|(key|k_proj)\.bias$", name):
+        if re.search(r"vision|multi_modal|connector|(key|k_proj)\.bias$", name):
             continue  # No image; softmax does not see what all keys have in common.
         assert parameter.grad is not None, name
         assert float(parameter.grad.abs().max()) > 1e-7, name
@@ -385,7 +390,7 @@ def test_windows_are_small_where_there_are_any(family: str) -> None:
     model = copy.deepcopy(twin(family))
     right = logits(model, texts())
     model.config.get_text_config().sliding_window = 2 * WINDOW
-    if family == "modernbert":
+    if family in ("modernbert", "modernvbert"):
         return  # Its layers hold the width, too.
     assert abs(float(logits(model, texts()) - right)) > LEAST_EFFECT
 
@@ -475,8 +480,9 @@ def test_rotation_is_that_of_the_original(family: str) -> None:
     assert text_of(family).to_dict().get("max_position_embeddings", 1 << 30) >= 128
 
 
-def test_a_composite_config_stays_composite_with_a_small_tower() -> None:
-    model = twin("gemma3")
+@pytest.mark.parametrize("family", ["gemma3", "modernvbert"])
+def test_a_composite_config_stays_composite_with_a_small_tower(family: str) -> None:
+    model = twin(family)
     tower = [p.numel() for name, p in model.named_parameters() if "vision" in name]
     assert tower
     assert sum(tower) < 0.3 * MOST_PARAMETERS
