@@ -413,6 +413,17 @@ def test_the_check_leaves_the_model_and_the_random_numbers_alone() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+def test_what_kept_numbers_from_being_compared_is_tried_again(cache: Path) -> None:
+    model = model_of("llama")
+    with pytest.MonkeyPatch.context() as patch:
+        a_crash(patch)
+        verdict = verdict_on(model, "tree")
+    assert verdict.fault is not None
+    assert not verdict.compared
+    assert not cache.exists()
+    assert verdict_on(model, "tree").fault is None
+
+
 def test_a_shortage_of_memory_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("llama")
 

@@ -205,7 +205,9 @@ def test_a_token_more_in_common_does_not_undo_the_system_prompt() -> None:
 
 # Any sequences
 
-SEQUENCES = st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=7).map(tuple), min_size=1)
+SEQUENCES = st.lists(
+    st.lists(st.integers(1, 3), min_size=1, max_size=7).map(tuple), min_size=1, max_size=10
+)
 STRETCH = st.sampled_from([1, 12])
 """Times that each token stands there: 3 tokens are then more than MIN_SHARED_TOKENS, 2 are less."""
 PARTS = st.sampled_from([MIN_SHARED_PART, 2.0])
