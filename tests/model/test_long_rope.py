@@ -1,4 +1,4 @@
-"""Rotary frequencies that depend on the longest sequence of a pass: it must not reach the others."""
+"""Rotary frequencies that depend on the longest sequence of a pass must not reach the others."""
 
 from __future__ import annotations
 
