@@ -9,6 +9,7 @@ import copy
 import random
 import re
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache, partial
@@ -57,9 +58,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
-    "llama of one key head": (
+    "llama of one key head and few tokens": (
         "LlamaConfig",
-        {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True},
+        {"vocab_size": 64, "num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True},
     ),
     "qwen2": (
         "Qwen2Config",
@@ -187,7 +188,7 @@ WINDOWS = (
 ALL_WINDOWS = ("mistral", "phi3")
 HEADS = {  # Query heads, key heads (None: no such field), head_dim.
     "llama": (4, 2, 128),
-    "llama of one key head": (4, 1, 128),
+    "llama of one key head and few tokens": (4, 1, 128),
     "qwen2": (4, 2, 128),
     "qwen2 without windows": (4, 4, 128),
     "gemma3": (4, 2, 256),
@@ -527,6 +528,19 @@ def test_can_be_trained_wherever_it_was_built(mode: Any) -> None:
     ids = texts()
     model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.sum().backward()
     assert model.score.weight.grad is not None
+
+
+def test_what_a_class_warns_of_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import LlamaForSequenceClassification
+
+    forward = LlamaForSequenceClassification.forward
+
+    def warning(*args: Any, **settings: Any) -> Any:
+        warnings.warn("something of theirs", stacklevel=1)  # An error here, elsewhere a line.
+        return forward(*args, **settings)
+
+    monkeypatch.setattr(LlamaForSequenceClassification, "forward", warning)
+    twin_of(config_of("llama"))
 
 
 def test_a_twin_of_a_twin_is_as_small() -> None:

@@ -128,7 +128,7 @@ def test_a_tree_computes_each_prefix_of_a_group_once(runs: dict[EngineName, Run]
 def test_without_sharing_every_token_is_computed(runs: dict[EngineName, Run]) -> None:
     # Of a group above the budget twice. Padding comes on top.
     for engine in ("packed", "padded"):
-        for entry in runs[engine].entries:  # type: ignore[index]
+        for entry in runs[engine].entries:
             assert entry["num_tree_tokens"] >= entry["num_tokens"]
     whole = [entry for entry in runs["packed"].entries if not entry["num_split_groups"]]
     assert all(entry["num_tree_tokens"] == entry["num_tokens"] for entry in whole)

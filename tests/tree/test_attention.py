@@ -77,6 +77,9 @@ def test_blocks_hold_each_pair_of_rows_once(sequences: list[TokenIds]) -> None:
     # The merge begins with the squares, and the backward pass overwrites with them.
     kinds = [block.is_causal for block in layout.blocks]
     assert kinds == sorted(kinds, reverse=True)
+    # All that see a span stand together: it meets them in one rectangle.
+    spans = [block.keys for block in layout.blocks if not block.is_causal]
+    assert len(spans) == len(set(spans))
 
 
 def test_a_prompt_meets_all_its_responses_in_one_rectangle() -> None:
@@ -288,8 +291,8 @@ def test_only_what_needs_a_gradient_gets_one() -> None:
     given = Inputs.of(layout.num_rows)
     k, v = given.k.detach(), given.v.detach()
     output = by_blocks(layout, given.scale)(given.q, k, v)
-    output.backward(given.slope_THD)
-    check([given.q.grad], given.run(written_out(sees(TALK), given.scale))[1:2])  # type: ignore[list-item]
+    found = torch.autograd.grad(output, given.q, given.slope_THD)
+    check(found, given.run(written_out(sees(TALK), given.scale))[1:2])
 
 
 def merged_by_autograd(layout: Layout, scale: float) -> Callable[..., Tensor]:
@@ -347,8 +350,8 @@ def test_bfloat16_is_rounded_once(sequences: list[TokenIds]) -> None:
     # 2.6 * 2^-9. Each gradient is added up from its parts in bfloat16: twice the kernel's error.
     layout = layout_of(sequences)
     narrow = Inputs.of(layout.num_rows, (4, 2), 16, dtype=torch.bfloat16)
-    tensors = (t.detach().float().requires_grad_() for t in (narrow.q, narrow.k, narrow.v))
-    wide = Inputs(*tensors, narrow.slope_THD.float(), narrow.scale)
+    q, k, v = (t.detach().float().requires_grad_() for t in (narrow.q, narrow.k, narrow.v))
+    wide = Inputs(q, k, v, narrow.slope_THD.float(), narrow.scale)
     found = narrow.run(by_blocks(layout, narrow.scale))
     expected = wide.run(by_blocks(layout, wide.scale))
     assert all(one.dtype == torch.bfloat16 for one in found)
