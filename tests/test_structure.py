@@ -14,7 +14,7 @@ import assay
 SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
-    ("errors", "notices", "allocator", "cache"),
+    ("errors", "notices", "files", "allocator", "cache"),
     ("config", "recipe", "fetch"),
     ("data",),
     ("tree",),

@@ -229,7 +229,9 @@ class Recipe(_Strict):
     data: DataConfig
     train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
     loss: LossConfig = LossConfig()  # type: ignore[call-arg]
-    plugins: list[str] = Field([], description="Python files that register formats and templates")
+    plugins: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        [], description="Python files that register formats and templates (a path, or a list)"
+    )
     output_dir: str = Field(description="the run directory")
 
     @model_validator(mode="after")

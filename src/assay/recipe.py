@@ -58,12 +58,14 @@ def load_recipe(path: str | None, flags: Sequence[str] = ()) -> Recipe:
     """Read a recipe from a YAML file (or from flags alone) and check it.
 
     Args:
-        path: YAML file, or None.
+        path: YAML file, or None; what begins with `-` is the first flag.
         flags: `--section.field VALUE` or `--section.field=VALUE`, later ones win.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown, a value does not fit.
     """
+    if path is not None and path.startswith("-"):
+        return load_recipe(None, [path, *flags])
     values: dict[str, Any] = {}
     lines: dict[Path_, int] = {}
     if path is not None:

@@ -38,11 +38,12 @@ def test_rows_of_several_files_in_order(
 
 
 def test_what_cannot_be_held_is_in_the_table(
-    assay: Assay, write_rows: WriteRows, tmp_path: Path
+    assay: Assay, write_rows: WriteRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     rows = write_rows([TIE, TIE | {"preference_strength": -2}, TIE | {"preference_strength": 1}])
     output = tmp_path / "out.jsonl"
-    ran = assay("convert", rows, "--to", "messages", "--output", output)
+    ran = assay("convert", rows.name, "--to", "messages", "--output", output)
     assert ran.code == 0
     answers = [row["messages"][-1] for row in lines(output)]
     assert [row["chosen_value"] for row in answers] == ["a", "b"]
@@ -131,9 +132,9 @@ def test_bad_rows(assay: Assay, write_rows: WriteRows, tmp_path: Path) -> None:
     [
         (["--to", "tlr", "--output", "x.jsonl"], "did you mean 'trl'"),
         (["--to", "trl", "--output", "x.csv"], "'.csv' files are not written"),
-        (["--to", "trl", "--output", "."], "is not a file"),
+        (["--to", "trl", "--output", "."], "is a directory"),
         (["--to", "trl", "--output", "rows.jsonl"], "is there already"),
-        (["--to", "trl", "--output", "rows.jsonl/x.jsonl"], "cannot be made in"),
+        (["--to", "trl", "--output", "rows.jsonl/x.jsonl"], "cannot be made: "),
         (["--to", "llamafactory", "--output", "dataset_info.json"], "the list of data sets itself"),
         (["--to", "trl", "--output", "x.jsonl", "--seq-length", "9"], "is for --to mindrecord"),
         (["--to", "mindrecord", "--output", "x.mindrecord"], "--model is missing"),

@@ -28,9 +28,10 @@ from assay.errors import (
     PullError,
     TemplateError,
 )
+from assay.files import output_errors
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.locate import checkpoints_in, locate_model
-from assay.model.manifest import MANIFEST, altered, output_errors, torn, whole_directory
+from assay.model.manifest import MANIFEST, altered, torn, whole_directory
 from assay.model.metadata import METADATA_FILE
 from assay.model.reader import open_reader
 from assay.model.saving import save_adapter

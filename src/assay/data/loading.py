@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,8 @@ from assay.data.records import Group, Source
 from assay.data.rows import BadRow
 from assay.data.scorable import ScorableRow, SourceReader
 from assay.data.sources import DataSource, locate
-from assay.errors import DataError, OutputError
+from assay.errors import DataError
+from assay.files import text_output
 
 IDENTICAL = "identical answers"
 BAD_ROW = "bad row"
@@ -107,26 +107,10 @@ def write_bad_rows(path: str | Path, bad_rows: Iterable[BadRow]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            for row in bad_rows:
-                record = {
-                    "source": str(row.source),
-                    "what": row.what,
-                    "mend": row.mend,
-                    "raw": row.raw,
-                }
-                file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OutputError(
-            f"bad rows cannot be written ({error.strerror or error})",
-            where=path,
-            mend="check the directory, its permissions and its free space",
-        ) from None
+    with text_output(Path(path)) as file:
+        for row in bad_rows:
+            record = {"source": str(row.source), "what": row.what, "mend": row.mend, "raw": row.raw}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
 def _load(source: DataSource, need_comparisons: bool, limit: int | None) -> LoadedData:

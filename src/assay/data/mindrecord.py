@@ -27,9 +27,10 @@ from assay.data.writers.converting import (
     groups_of,
     put_bad_rows_aside,
 )
-from assay.data.writers.output import check_output, folder_beside, refusals_of
+from assay.data.writers.output import folder_beside
 from assay.data.writers.registry import LeftOut, details
 from assay.errors import AssayError, ConfigError, OutputError, first_line
+from assay.files import check_output, output_errors
 from assay.notices import warn
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def convert_to_mindrecord(
         check_written(account, sources, NAME)
         with _refusals(output):
             file.commit()
-        with refusals_of(output):
+        with output_errors(output):
             _move(folder, output)
     put_bad_rows_aside(account, output, options)
     assert sample is not None

@@ -37,6 +37,11 @@ class Message:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further keys that chat templates read (`name`, `tool_call_id`, ...)."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a role and a text and nothing else, as nearly all are."""
+        return not (self.tool_calls or self.extra) and self.reasoning_content is None
+
     def as_dict(self) -> dict[str, Any]:
         """The message as chat templates and JSON files hold it; absent parts are left out."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}

@@ -165,7 +165,11 @@ class Renderer:
         add_generation_prompt: bool = False,
     ) -> str:
         try:
-            if not group.tools and not group.template_kwargs and all(map(_is_plain, messages)):
+            if (
+                not group.tools
+                and not group.template_kwargs
+                and all(message.is_plain for message in messages)
+            ):
                 return self._plain_text(messages, add_generation_prompt)
             text = self.tokenizer.apply_chat_template(
                 [message.as_dict() for message in messages],
@@ -182,11 +186,6 @@ class Renderer:
                 mend="mend the row, or choose another template",
             ) from None
         return str(text)
-
-
-def _is_plain(message: Message) -> bool:
-    """Whether a message is a role and a text, as nearly all are."""
-    return not (message.tool_calls or message.extra or message.reasoning_content)
 
 
 def without_thinking(message: Message) -> Message:

@@ -48,8 +48,7 @@ class SpecialTokenGuard:
         """Special tokens written out anywhere in the messages and tools, in order."""
         found: list[str] = []
         for message in messages:
-            is_plain = not (message.tool_calls or message.extra or message.reasoning_content)
-            for text in (message.content,) if is_plain else _strings(message.as_dict()):
+            for text in (message.content,) if message.is_plain else _strings(message.as_dict()):
                 # Most texts hold not even the first character of a special token.
                 if any(first in text for first in self._firsts):
                     found += self._pattern.findall(text)

@@ -20,9 +20,9 @@ from assay.data.sources import DataSource
 from assay.errors import ConfigError, OutputError
 from assay.evaluate.evaluator import Evaluation, about_input, evaluate_groups, write_evaluation
 from assay.evaluate.metrics import Scored
+from assay.files import check_place
 from assay.model.loading import load_reward_model
 from assay.model.locate import checkpoints_in
-from assay.model.manifest import check_place
 from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
 

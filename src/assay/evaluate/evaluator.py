@@ -15,7 +15,7 @@ from assay.data.records import Comparison, prompt_key
 from assay.data.sources import DataSource
 from assay.errors import DataError
 from assay.evaluate.metrics import Scored, comparison_metrics
-from assay.model.manifest import output_errors
+from assay.files import output_errors
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import score_sequences
 

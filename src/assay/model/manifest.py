@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
-from assay.errors import OutputError
+from assay.files import output_errors, sync
 
 MANIFEST = "manifest.json"
-
-_NO_SUCH_PLACE = (
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENOTEMPTY,
-    errno.EISDIR,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-    errno.EFBIG,
-)
 
 
 @contextmanager
@@ -62,64 +47,10 @@ def whole_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
             else:
                 partial.rename(target)
-            _sync_entry(target.parent)
+            sync(target.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-@contextmanager
-def output_errors(target: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into a clear error.
-
-    Raises:
-        OutputError: no space, no permission, not a directory.
-    """
-    try:
-        yield
-    except Exception as error:
-        number = _errno(error)
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(
-                "no space left on the device", where=target, mend="free some, or write elsewhere"
-            ) from None
-        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(
-                "no permission to write", where=target, mend="write elsewhere"
-            ) from None
-        if number in _NO_SUCH_PLACE:
-            raise OutputError(
-                f"cannot be written ({os.strerror(number)})", where=target, mend="write elsewhere"
-            ) from None
-        if isinstance(error, SafetensorError):
-            raise OutputError(
-                f"cannot be written ({error})", where=target, mend="write elsewhere"
-            ) from None
-        raise
-
-
-def _errno(error: Exception) -> int | None:
-    """The system's number; safetensors and tokenizers (Rust) only spell it out in their texts."""
-    if isinstance(error, OSError):
-        return error.errno
-    spelt = re.search(r"\(os error (\d+)\)", str(error))
-    return int(spelt[1]) if spelt else None
-
-
-def check_place(target: Path) -> None:
-    """Refuse a place that cannot be written to before hours of work; nothing is made.
-
-    Raises:
-        OutputError: it is below a file, or may not be written to.
-    """
-    with output_errors(target):
-        above = next(parent for parent in target.absolute().parents if parent.exists())
-        if not above.is_dir():
-            raise OutputError(
-                f"cannot be made: {above} is a file", where=target, mend="write elsewhere"
-            )
-        if not os.access(above, os.W_OK | os.X_OK):
-            raise OutputError("no permission to write", where=target, mend="write elsewhere")
 
 
 def torn(directory: Path) -> str | None:
@@ -169,13 +100,5 @@ def _write_manifest(directory: Path) -> None:
 
 def _sync(directory: Path) -> None:
     for path in directory.rglob("*"):
-        _sync_entry(path)
-    _sync_entry(directory)
-
-
-def _sync_entry(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync(path)
+    sync(directory)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from torch import Tensor
 from assay.cache import cache_dir
 from assay.data.rendering import TokenIds
 from assay.errors import ModelError
+from assay.files import write_text
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import is_out_of_memory, rewards_of_sequences
 from assay.model.twin import twin_of
@@ -110,9 +110,7 @@ def probe_sequences() -> tuple[list[TokenIds], list[int]]:
 def _keep(place: Path, answer: dict[str, str | None]) -> None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(answer), encoding="utf-8")
-        partial.replace(place)
+        write_text(place, json.dumps(answer))
     except OSError:
         pass  # Without a cache the check runs again next time.
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +13,8 @@ from assay.data.loading import bad_rows_error, write_bad_rows
 from assay.data.rows import BadRow
 from assay.data.scorable import ScorableRow, scorable_rows
 from assay.data.sources import DataSource
-from assay.errors import AssayError, DataError, OutputError
-from assay.model.manifest import check_place, output_errors
+from assay.errors import AssayError, DataError
+from assay.files import check_output, text_output
 from assay.model.reward_model import RewardModel
 from assay.score.scorer import RowScores, reading_limit, refusals, score_items
 
@@ -77,51 +75,26 @@ def score_file(
     if not rows:
         raise DataError("holds no row to score", where=source.path, mend="give it rows")
     about = {"model": name, "template_hash": model.renderer.template.hash}
-    partial = output.with_name(f".{output.name}.partial")
     responses = truncated = 0
-    try:
-        with output_errors(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                for start in range(0, len(rows), WINDOW):
-                    window = rows[start : start + WINDOW]
-                    scores = score_items(
-                        model, [item for _, _, item in window], max_length=options.max_length
-                    )
-                    for (source_row, fields, _), result in zip(window, scores, strict=True):
-                        line = _styled(fields, result, about, options, str(source_row))
-                        file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                        responses += len(result.scores)
-                        truncated += sum(result.truncated)
-                    if progress is not None:
-                        progress(len(window))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(output)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with text_output(output) as file:
+        for start in range(0, len(rows), WINDOW):
+            window = rows[start : start + WINDOW]
+            scores = score_items(
+                model, [item for _, _, item in window], max_length=options.max_length
+            )
+            for (source_row, fields, _), result in zip(window, scores, strict=True):
+                line = _styled(fields, result, about, options, str(source_row))
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                responses += len(result.scores)
+                truncated += sum(result.truncated)
+            if progress is not None:
+                progress(len(window))
     aside = output.with_name(f"{output.name}.bad.jsonl")
     if bad:
         write_bad_rows(aside, bad)
     elif options.overwrite:
         aside.unlink(missing_ok=True)  # of the output that was overwritten
     return ScoreSummary(len(rows), responses, truncated, len(bad), aside if bad else None)
-
-
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse an output that would be lost or cannot be a file.
-
-    Raises:
-        OutputError: it is a directory, is there and `overwrite` is off, or cannot be made.
-    """
-    check_place(output)
-    if output.is_dir():
-        raise OutputError("is a directory", where=output, mend="name a file in it")
-    if str(output) == "-" or (output.exists() and not output.is_file()):
-        raise OutputError("is not a file", where=output, mend="name a file")
-    if output.exists() and not overwrite:
-        raise OutputError("is there already", where=output, mend="add --overwrite, or name another")
 
 
 def probability(score: float) -> float:

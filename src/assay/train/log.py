@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from assay.errors import ConfigError
+from assay.files import write_text
 from assay.train.plan import Plan
 from assay.train.step import StepResult
 
@@ -215,9 +216,7 @@ def cut_log(run: Path, step: int, num_steps: int) -> None:
         final = entry["kind"] == "eval" and entry["step"] == num_steps
         if entry["step"] <= step and not final:
             kept.append(line)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, "".join(kept))
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

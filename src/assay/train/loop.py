@@ -18,8 +18,9 @@ from assay.data.plugins import load_plugins
 from assay.data.store import print_table
 from assay.errors import ConfigError
 from assay.evaluate.evaluator import evaluate_groups, write_evaluation
+from assay.files import output_errors
 from assay.model.loading import DTYPES, build_for_training, check_config, load_reward_model
-from assay.model.manifest import output_errors, whole_directory
+from assay.model.manifest import whole_directory
 from assay.model.reader import reader_for_training
 from assay.model.reward_model import RewardModel
 from assay.model.saving import is_adapter, save_adapter, save_plain

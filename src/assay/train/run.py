@@ -29,7 +29,7 @@ import yaml
 import assay
 from assay.config import Recipe
 from assay.errors import CheckpointError, OutputError
-from assay.model.manifest import output_errors
+from assay.files import output_errors, write_text
 from assay.notices import warn
 from assay.recipe import dump_recipe
 
@@ -124,7 +124,7 @@ def open_run(recipe: Recipe, *, overwrite: bool) -> Path:
         if overwrite:
             _clear(run)
         run.mkdir(parents=True, exist_ok=True)
-        _write(run / RECIPE, dump_recipe(recipe))
+        write_text(run / RECIPE, dump_recipe(recipe))
     return run
 
 
@@ -177,7 +177,7 @@ def describe_run(
         now = {key: described[key] for key in _DECIDES_BITS if key in before}
         _warn_about_bits(before, now, recipe)
     with output_errors(run):
-        _write(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
+        write_text(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -209,13 +209,6 @@ def _warn_about_bits(before: dict[str, Any], now: dict[str, Any], recipe: Recipe
 
 def _is_run(path: Path) -> bool:
     return any((path / name).exists() for name in (RECIPE, RUN, f".{RECIPE}.partial"))
-
-
-def _write(path: Path, text: str) -> None:
-    """A kill leaves the old file or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _clear(run: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assay.data.audit.leaks import Benchmark, ExactPrompts, ngrams
-from assay.data.audit.texts import normalised
+from assay.data.prompts import normalised
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data.audit.signals import signals_of
-from assay.data.audit.texts import asked, excerpt, message_text, normalised, script_of, words
+from assay.data.audit.texts import asked, excerpt, message_text, script_of, words
+from assay.data.prompts import normalised
 from assay.data.records import Message
 
 

@@ -28,10 +28,7 @@ def prepare(
     as YAML sections or flags --section.field VALUE; loads no weights. Run again after a kill, it
     goes on where it was.
     """
-    flags = list(context.args)
-    if recipe is not None and recipe.startswith("-"):
-        flags, recipe = [recipe, *flags], None
-    checked = load_recipe(recipe, flags)
+    checked = load_recipe(recipe, context.args)
 
     from assay.data.plugins import load_plugins
     from assay.data.store import print_table

@@ -64,8 +64,9 @@ def score(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
     """Score a file, or answers given by hand."""
+    from assay.files import check_output
     from assay.score.command import score_by_hand, score_to_file
-    from assay.score.files import ScoreOptions, check_output
+    from assay.score.files import ScoreOptions
 
     for_files = {
         "--output": output is not None,

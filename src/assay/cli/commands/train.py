@@ -56,10 +56,8 @@ def train(
     From a recipe, from flags, or from both: flags win.
     """
     flags = list(context.args)
-    if recipe is not None and recipe.startswith("-"):
-        flags, recipe = [recipe, *flags], None
     if engine is not None:
-        if any(flag.split("=")[0] == "--train.engine" for flag in flags):
+        if any(flag.split("=")[0] == "--train.engine" for flag in [recipe or "", *flags]):
             raise ConfigError("--engine and --train.engine are the same", mend="give one")
         flags += ["--train.engine", engine]
     if resume is not None and overwrite:

@@ -17,28 +17,13 @@ from assay.data.audit.report import Audit, AuditReport, FileAccount, SpecialToke
 from assay.data.audit.shortcuts import Shortcut, shortcut
 from assay.data.audit.signals import POSITION, RULES, TOKENS
 from assay.data.audit.verdict import judge
+from assay.data.formats import get_format
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource
 from assay.data.special_tokens import SpecialTokenGuard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-TWO_WAY = frozenset(
-    {
-        "align_anything",
-        "auto_j",
-        "helpsteer2_preference",
-        "helpsteer3",
-        "judge_bench",
-        "llmbar",
-        "pandalm",
-        "safe_rlhf",
-        "webgpt",
-    }
-)
-"""Formats in which the order of answers does not tell the winner. Files of other formats (whose
-fields are called chosen and rejected) count as such where an answer that stands first loses."""
 
 _PLACES = 20
 
@@ -125,7 +110,8 @@ def _shortcuts(collector: Collector) -> list[Shortcut]:
     used = [
         positions
         for (_, name), positions in collector.positions.items()
-        if positions.signs and (name in TWO_WAY or min(positions.signs) < 0)
+        # Formats whose fields are called chosen and rejected count where a first answer loses.
+        if positions.signs and (get_format(name).two_way or min(positions.signs) < 0)
     ]
     if used:
         signs = np.concatenate([np.array(entry.signs, dtype=np.int8) for entry in used])

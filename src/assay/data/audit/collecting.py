@@ -11,7 +11,8 @@ from assay.data.audit.lengths import Lengths, Measure
 from assay.data.audit.near import Sketches
 from assay.data.audit.shape import Shape
 from assay.data.audit.signals import RULES, TOKENS, Signals, signals_of
-from assay.data.audit.texts import asked, digest, excerpt, joined, message_text, normalised, words
+from assay.data.audit.texts import asked, digest, excerpt, joined, message_text, words
+from assay.data.prompts import normalised
 from assay.data.records import Comparison, Group, Message, Response, Source, prompt_key
 from assay.data.special_tokens import SpecialTokenGuard
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from assay.data.audit.report import Audit, FileAccount, Removal
+from assay.data.formats import get_format
 from assay.data.records import Source
 from assay.data.rows import BadRow, Row, read_rows
 from assay.data.sources import DataSource
 from assay.errors import ConfigError, DataError, OutputError
+from assay.files import check_output, text_output
 
-_RATED = frozenset({"helpsteer2"})
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
 
 
@@ -60,12 +58,7 @@ def check_fix(output: Path, sources: Sequence[DataSource], *, overwrite: bool) -
                 where=path,
                 mend="name another file",
             )
-        if path.is_dir() or (path.exists() and not path.is_file()):
-            raise OutputError("is not a file", where=path, mend="name a file")
-        if path.exists() and not overwrite:
-            raise OutputError(
-                "is there already", where=path, mend="add --overwrite, or name another"
-            )
+        check_output(path, overwrite=overwrite)
 
 
 def write_fixed(audit: Audit, sources: Sequence[DataSource], output: Path) -> Fixed:
@@ -84,7 +77,7 @@ def write_fixed(audit: Audit, sources: Sequence[DataSource], output: Path) -> Fi
     removed: Counter[str] = Counter()
     kept = 0
     aside = removed_name(output)
-    with _beside(output) as clean, _beside(aside) as gone:
+    with text_output(output) as clean, text_output(aside) as gone:
         for source, account in zip(sources, accounts, strict=True):
             digest = hashlib.sha256()
             for row in read_rows(source, digest.update):
@@ -117,7 +110,7 @@ def _check_formats(accounts: Sequence[FileAccount]) -> None:
             mend="clean each file by itself",
         )
     for account in accounts:
-        if account.format in _RATED:
+        if get_format(account.format).rated:
             raise ConfigError(
                 f"rows of the format '{account.format}' are compared with other rows, so that "
                 "no row goes alone",
@@ -135,28 +128,3 @@ def _removal(row: Row | BadRow, removals: Mapping[Source, Removal]) -> Removal |
 def _one_line(raw: str) -> str:
     """JSON text in one line: a break inside a string is always escaped, so these are between."""
     return _LINE_BREAK.sub(" ", raw)
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[IO[str]]:
-    """A file that takes its place when all went well, and leaves nothing otherwise.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error})",
-            where=path,
-            mend="check the directory, its permissions and its free space",
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from assay.data.audit.texts import digest, normalised, words
+from assay.data.audit.texts import digest, words
 from assay.data.audit.thresholds import NGRAM, NGRAM_COMMON, NGRAM_SHARE
+from assay.data.prompts import normalised
 
 
 @dataclass(frozen=True, slots=True)

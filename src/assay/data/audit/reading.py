@@ -12,10 +12,11 @@ from assay.data.audit.collecting import lengths_of, record_lengths
 from assay.data.audit.leaks import Benchmark, ExactPrompts
 from assay.data.audit.lengths import Lengths, Measure
 from assay.data.audit.report import FileAccount
-from assay.data.audit.texts import asked, normalised
+from assay.data.audit.texts import asked
 from assay.data.formats import VerbatimText
 from assay.data.grouping import compare_rated
 from assay.data.loading import bad_rows_error
+from assay.data.prompts import normalised
 from assay.data.records import Group
 from assay.data.rows import BadRow
 from assay.data.scorable import SourceReader

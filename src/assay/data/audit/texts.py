@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -73,11 +72,6 @@ def joined(messages: Iterable[Message]) -> str:
 def asked(prompt: Iterable[Message]) -> str:
     """What a prompt asks: its messages but system ones, which many prompts share."""
     return joined(m for m in prompt if m.role not in ("system", "developer"))
-
-
-def normalised(text: str) -> str:
-    """NFKC, case folded, every run of white space one space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def digest(text: str) -> bytes:

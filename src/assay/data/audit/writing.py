@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from assay.data.audit.findings import counted
@@ -11,6 +10,7 @@ from assay.data.audit.fix import Fixed
 from assay.data.audit.page import html_page
 from assay.data.audit.report import AuditReport
 from assay.errors import OutputError
+from assay.files import text_output
 
 NAMES = ("report.html", "report.json")
 
@@ -39,21 +39,9 @@ def write_report(report: AuditReport, directory: Path) -> None:
         OutputError: they cannot be written.
     """
     texts = dict(zip(NAMES, (html_page(report), _json(report) + "\n"), strict=True))
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            partial = directory / f".{name}.{os.getpid()}.tmp"
-            try:
-                partial.write_text(text, encoding="utf-8")
-                partial.replace(directory / name)
-            finally:
-                partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the report cannot be written ({error.strerror or error})",
-            where=directory,
-            mend="check the directory, its permissions and its free space",
-        ) from None
+    for name, text in texts.items():
+        with text_output(directory / name) as file:
+            file.write(text)
 
 
 def print_json(report: AuditReport) -> None:

@@ -18,6 +18,7 @@ _OUTCOMES: dict[int | str, Outcome] = {1: "a", 2: "b"}
     fields="question, response_1, response_2, overall_response (1 or 2)",
     rank=34,
     detects=lambda row: "overall_response" in row and "response_1" in row,
+    two_way=True,
 )
 def read_align_anything(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; the question may be called prompt."""

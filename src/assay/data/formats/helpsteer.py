@@ -29,6 +29,7 @@ _ROLES = {"User": "user", "Assistant": "assistant"}
     fields="prompt, response_1, response_2, preference_strength (below 0: response_1 is better)",
     rank=32,
     detects=lambda row: "preference_strength" in row,
+    two_way=True,
 )
 def read_preference(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; a strength of 0 is a tie, and its size the margin."""
@@ -47,6 +48,7 @@ def read_preference(row: JsonObject, source: Source, options: FormatOptions) -> 
     fields="context, response1, response2, overall_preference (below 0: response1 is better)",
     rank=40,
     detects=lambda row: "overall_preference" in row,
+    two_way=True,
 )
 def read_helpsteer3(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; a preference of 0 is a tie, and its size the margin."""

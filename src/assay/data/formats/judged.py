@@ -24,6 +24,7 @@ _JUDGE_BENCH: dict[int | str, Outcome] = {"A>B": "a", "B>A": "b", "A=B": "tie"}
     fields="instruction, input, response1, response2, annotator1, annotator2, annotator3",
     rank=42,
     detects=lambda row: "response1" in row and any(name in row for name in _ANNOTATORS),
+    two_way=True,
 )
 def read_pandalm(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; what most annotators say holds, and where they are split it is a tie."""
@@ -52,6 +53,7 @@ def _majority(outcomes: list[Outcome]) -> Outcome:
     fields="prompt, response 1, response 2, label (0 or 1 is the better one, 2 a tie)",
     rank=44,
     detects=lambda row: "response 1" in row,
+    two_way=True,
 )
 def read_auto_j(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
@@ -70,6 +72,7 @@ def read_auto_j(row: JsonObject, source: Source, options: FormatOptions) -> Grou
     fields="question, response_A, response_B, label (A>B, B>A)",
     rank=46,
     detects=lambda row: "response_A" in row,
+    two_way=True,
 )
 def read_judge_bench(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
@@ -88,6 +91,7 @@ def read_judge_bench(row: JsonObject, source: Source, options: FormatOptions) ->
     fields="input, output_1, output_2, label (1 or 2)",
     rank=48,
     detects=lambda row: "output_1" in row,
+    two_way=True,
 )
 def read_llmbar(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""

@@ -44,7 +44,8 @@ class Format:
     telling ones go before the general ones. `comparisons` says whether its rows prefer one
     response to another, `labels` which labels they carry, the default first. Where it is `rated`,
     a row holds rated responses and no comparison: rows that share a prompt are compared by the
-    rating that the label names.
+    rating that the label names. Where it is `two_way`, either of its answers may be the better one,
+    so that their order can tell something.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Format:
     comparisons: bool
     labels: tuple[str, ...]
     rated: bool = False
+    two_way: bool = False
 
 
 _REGISTRY: dict[str, Format] = {}
@@ -69,11 +71,12 @@ def register_format(
     comparisons: bool = True,
     labels: tuple[str, ...] = (),
     rated: bool = False,
+    two_way: bool = False,
 ) -> Callable[[Reader], Reader]:
     """Make the decorated reader known as a format; the arguments are those of `Format`."""
 
     def register(read: Reader) -> Reader:
-        add_format(Format(name, fields, rank, detects, read, comparisons, labels, rated))
+        add_format(Format(name, fields, rank, detects, read, comparisons, labels, rated, two_way))
         return read
 
     return register

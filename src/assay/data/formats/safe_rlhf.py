@@ -36,6 +36,7 @@ _USED = ("prompt", *(name.format(index) for name in _OF_RESPONSE for index in (0
     rank=30,
     detects=lambda row: "response_0" in row and any(field in row for field in _LABELS.values()),
     labels=tuple(_LABELS),
+    two_way=True,
 )
 def read_safe_rlhf(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; the responses keep their order, and the label in the options names the winner."""

@@ -20,6 +20,7 @@ _SCORES = ("score_0", "score_1")
     fields="question (with full_text), answer_0, answer_1, score_0, score_1",
     rank=60,
     detects=lambda row: "score_0" in row and "answer_0" in row,
+    two_way=True,
 )
 def read_webgpt(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; the higher score wins, equal ones tie, and the margin is their difference."""

@@ -18,7 +18,6 @@ from assay.data.encoding import too_long_error
 from assay.data.loading import BAD_ROW, bad_rows_error
 from assay.data.rows import BadRow
 from assay.data.store.account import Account
-from assay.data.store.atomic import sync, whole_file
 from assay.data.store.opening import (
     ACCOUNT,
     BAD_ROWS,
@@ -30,6 +29,7 @@ from assay.data.store.opening import (
 )
 from assay.data.store.partitions import HASH_BYTES, PartAccount, PartFiles
 from assay.data.store.settings import Preparation
+from assay.files import sync, whole_file
 
 _FIRST = 20
 

@@ -23,7 +23,6 @@ from assay.data.loading import BAD_ROW, bad_rows_error
 from assay.data.sources import DataSource, locate
 from assay.data.store.account import Account
 from assay.data.store.assembling import CountedRows, add_parts, assemble, check_errors
-from assay.data.store.atomic import sync
 from assay.data.store.chunks import (
     RowSource,
     SortedRows,
@@ -51,6 +50,7 @@ from assay.data.store.settings import (
 from assay.data.store.spill import Spill
 from assay.data.store.workers import Workers, available_cores, start_early
 from assay.errors import AssayError, DataError, OutputError
+from assay.files import sync
 
 _LARGE = 5_000_000
 """Bytes above which a source is hardly prepared in memory."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+from assay.data.group_json import group_to_json, json_line
 from assay.data.loading import SkippedRow, sorted_row
 from assay.data.records import Group, prompt_key
 from assay.data.rows import BadRow, Row
 from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
-from assay.data.store.codec import group_to_json, json_line
 from assay.data.store.settings import Preparation
 from assay.data.store.spill import Spill, read_spill, write_spill
 from assay.data.store.workers import Workers

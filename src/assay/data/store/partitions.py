@@ -13,15 +13,15 @@ import numpy as np
 
 from assay.data.encoding import EncodedGroup, encode_each
 from assay.data.formats import get_format
+from assay.data.group_json import group_from_json
 from assay.data.loading import compare_where_rated, grouped
+from assay.data.prompts import normalised_prompt_hash
 from assay.data.records import Group, prompt_key
-from assay.data.store.atomic import whole_file
 from assay.data.store.chunks import Ordinal, bad_row_line, skipped_line
-from assay.data.store.codec import group_from_json
-from assay.data.store.prompts import normalised_prompt_hash
 from assay.data.store.settings import Preparation
 from assay.data.store.shards import write_shard
 from assay.data.store.spill import Spill
+from assay.files import whole_file
 
 HASH_BYTES = 16
 ENTRY = np.dtype(

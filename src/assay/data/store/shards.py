@@ -18,9 +18,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from assay.data.encoding import EncodedGroup
+from assay.data.group_json import group_from_json, group_to_json
 from assay.data.rendering import TokenIds, shared_prefix
-from assay.data.store.atomic import whole_file
-from assay.data.store.codec import group_from_json, group_to_json
+from assay.files import whole_file
 
 ROWS_PER_BATCH = 256
 """Groups in a record batch, always: so that a group's batch is known by its number."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.data.store.atomic import whole_file
+from assay.files import whole_file
 
 _LENGTH = 8
 

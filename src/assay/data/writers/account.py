@@ -66,7 +66,7 @@ def show_account(account: Account, target: str) -> None:
     table.add_column("")
     table.add_column("what")
     table.add_column("count", justify="right")
-    table.add_column("first")
+    table.add_column("first", overflow="fold")
     table.add_row("read", "rows", str(account.rows_read))
     table.add_row("written", f"rows ({target})", str(account.rows))
     table.add_row("", "comparisons", str(account.comparisons))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from assay.data.formats.assay_groups import VERSION, VERSION_FIELD
-from assay.data.records import Comparison, Group, Response
+from assay.data.group_json import comparison_as_json, response_as_json
+from assay.data.records import Comparison, Group
 from assay.data.strict_json import JsonObject
 from assay.data.writers.holding import as_dicts
 from assay.data.writers.registry import register_group_writer
@@ -19,7 +20,7 @@ def write_group(group: Group) -> JsonObject:
         "id": group.id,
         "source": str(group.source),
         "prompt": as_dicts(group.prompt),
-        "responses": [_response(response) for response in group.responses],
+        "responses": [response_as_json(response) for response in group.responses],
         "comparisons": [_comparison(comparison) for comparison in group.comparisons],
     }
     further: JsonObject = {
@@ -32,23 +33,8 @@ def write_group(group: Group) -> JsonObject:
     return row | {key: value for key, value in further.items() if value is not None}
 
 
-def _response(response: Response) -> JsonObject:
-    row: JsonObject = {"messages": as_dicts(response.messages)}
-    if response.ratings:
-        row["ratings"] = response.ratings
-    if response.tags:
-        row["tags"] = response.tags
-    return row
-
-
 def _comparison(comparison: Comparison) -> JsonObject:
-    row: JsonObject = {"a": comparison.a, "b": comparison.b, "outcome": comparison.outcome}
-    if comparison.margin is not None:
-        row["margin"] = comparison.margin
-    if comparison.weight != 1:
-        row["weight"] = comparison.weight
-    if comparison.tags:
-        row["tags"] = comparison.tags
+    row = comparison_as_json(comparison)
     if comparison.row is not None:
         row["row"] = str(comparison.row)
     return row

@@ -18,9 +18,10 @@ from assay.data.sources import DataSource, locate
 from assay.data.writers.account import Account
 from assay.data.writers.dataset_info import DatasetInfo
 from assay.data.writers.llamafactory import NAME as LLAMAFACTORY
-from assay.data.writers.output import RowFile, check_output
+from assay.data.writers.output import RowFile
 from assay.data.writers.registry import Writer
 from assay.errors import ConfigError, DataError
+from assay.files import check_output
 from assay.notices import warn
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")

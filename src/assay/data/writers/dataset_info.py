@@ -8,8 +8,8 @@ from pathlib import Path
 
 from assay.data.strict_json import JsonObject
 from assay.data.writers.llamafactory import dataset_entry
-from assay.data.writers.output import refusals_of, write_text
 from assay.errors import OutputError
+from assay.files import output_errors, write_text
 
 _NAME = "dataset_info.json"
 
@@ -50,13 +50,14 @@ class DatasetInfo:
             OutputError: the system refuses.
         """
         self._entries[output.stem] = dataset_entry(output.name, fields)
-        write_text(self.path, json.dumps(self._entries, ensure_ascii=False, indent=2) + "\n")
+        with output_errors(self.path):
+            write_text(self.path, json.dumps(self._entries, ensure_ascii=False, indent=2) + "\n")
 
 
 def _read(path: Path) -> JsonObject:
     if not path.exists():
         return {}
-    with refusals_of(path):
+    with output_errors(path):
         data = path.read_bytes()
     try:
         entries = json.loads(data.decode("utf-8-sig"))

@@ -11,37 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from assay.data.strict_json import JsonObject
-from assay.errors import OutputError
-
-
-def check_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse an output that would be lost or cannot be a file; nothing is made.
-
-    Raises:
-        OutputError: it is no file, is there and `overwrite` is off, or its place cannot be
-            written to.
-    """
-    if str(output) == "-" or (output.exists() and not output.is_file()):
-        raise OutputError("is not a file", where=output, mend="name a file")
-    if output.exists() and not overwrite:
-        raise OutputError("is there already", where=output, mend="add --overwrite, or name another")
-    with refusals_of(output):
-        above = next(parent for parent in output.absolute().parents if parent.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            raise OutputError(f"cannot be made in {above}", where=output, mend="write elsewhere")
-
-
-@contextmanager
-def refusals_of(output: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into an `OutputError`."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot be written ({error.strerror or error})",
-            where=output,
-            mend="check the directory, its permissions and its free space",
-        ) from None
+from assay.files import output_errors
 
 
 class RowFile:
@@ -57,7 +27,7 @@ class RowFile:
         self._empty = True
         self._finished = False
         self._made = make_folder(output)
-        with refusals_of(output):
+        with output_errors(output):
             self._file = self._beside.open("w", encoding="utf-8")
 
     def __enter__(self) -> RowFile:
@@ -88,7 +58,7 @@ class RowFile:
         else:
             text += "\n"
         self._empty = False
-        with refusals_of(self._output):
+        with output_errors(self._output):
             self._file.write(text)
 
     def finish(self) -> None:
@@ -97,7 +67,7 @@ class RowFile:
         Raises:
             OutputError: the system refuses.
         """
-        with refusals_of(self._output):
+        with output_errors(self._output):
             if self._list:
                 self._file.write("[]\n" if self._empty else "\n]\n")
             self._file.flush()
@@ -114,7 +84,7 @@ def make_folder(output: Path) -> list[Path]:
         OutputError: the system refuses.
     """
     made = [parent for parent in output.absolute().parents if not parent.exists()]
-    with refusals_of(output):
+    with output_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
     return made
 
@@ -124,22 +94,6 @@ def remove_folders(made: Iterable[Path]) -> None:
     with suppress(OSError):
         for folder in made:
             folder.rmdir()
-
-
-def write_text(output: Path, text: str) -> None:
-    """Write a small file, whole or not at all.
-
-    Raises:
-        OutputError: the system refuses.
-    """
-    beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    try:
-        with refusals_of(output):
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(output)
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 @contextmanager
@@ -154,7 +108,7 @@ def folder_beside(output: Path) -> Iterator[Path]:
     made = make_folder(output)
     folder = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        with refusals_of(output):
+        with output_errors(output):
             folder.mkdir()
         yield folder
     finally:

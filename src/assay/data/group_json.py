@@ -13,6 +13,9 @@ Json = dict[str, Any]
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
 
 
+_OF_MESSAGES = {"role", "content", "tool_calls", "reasoning_content"}
+
+
 def group_to_json(group: Group) -> str:
     """A group in one line of JSON; parts at their defaults are left out.
 
@@ -21,11 +24,11 @@ def group_to_json(group: Group) -> str:
     fields: Json = {
         "id": group.id,
         "source": _place(group.source),
-        "prompt": [_message(message) for message in group.prompt],
-        "responses": [_response(response) for response in group.responses],
+        "prompt": [message.as_dict() for message in group.prompt],
+        "responses": [response_as_json(response) for response in group.responses],
     }
     if group.comparisons:
-        fields["comparisons"] = [_comparison(item) for item in group.comparisons]
+        fields["comparisons"] = [_placed(item) for item in group.comparisons]
     if group.tools is not None:
         fields["tools"] = group.tools
     if group.template_kwargs:
@@ -73,19 +76,9 @@ def _place(source: Source) -> list[str | int]:
     return [source.file, source.line]
 
 
-def _message(message: Message) -> Json:
-    fields: Json = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        fields["tool_calls"] = message.tool_calls
-    if message.reasoning_content is not None:
-        fields["reasoning_content"] = message.reasoning_content
-    if message.extra:
-        fields["extra"] = message.extra
-    return fields
-
-
-def _response(response: Response) -> Json:
-    fields: Json = {"messages": [_message(message) for message in response.messages]}
+def response_as_json(response: Response) -> Json:
+    """A response; parts that it does not have are left out."""
+    fields: Json = {"messages": [message.as_dict() for message in response.messages]}
     if response.ratings:
         fields["ratings"] = response.ratings
     if response.tags:
@@ -93,7 +86,8 @@ def _response(response: Response) -> Json:
     return fields
 
 
-def _comparison(comparison: Comparison) -> Json:
+def comparison_as_json(comparison: Comparison) -> Json:
+    """A comparison without its row; parts at their defaults are left out."""
     fields: Json = {"a": comparison.a, "b": comparison.b, "outcome": comparison.outcome}
     if comparison.margin is not None:
         fields["margin"] = comparison.margin
@@ -101,6 +95,11 @@ def _comparison(comparison: Comparison) -> Json:
         fields["weight"] = comparison.weight
     if comparison.tags:
         fields["tags"] = comparison.tags
+    return fields
+
+
+def _placed(comparison: Comparison) -> Json:
+    fields = comparison_as_json(comparison)
     if comparison.row is not None:
         fields["row"] = _place(comparison.row)
     return fields
@@ -112,7 +111,7 @@ def _read_message(fields: Mapping[str, Any]) -> Message:
         fields["content"],
         tuple(fields.get("tool_calls", ())),
         fields.get("reasoning_content"),
-        fields.get("extra", {}),
+        {key: value for key, value in fields.items() if key not in _OF_MESSAGES},
     )
 
 
