@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from assay.model import fast
-from assay.model.fast import HalfRotation, RmsNorm, install, remove, rotary
+from assay.model.fast import HalfRotation, RmsNorm, install, last_layer, remove, rotary
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
 from assay.model.twin import twin_of
+from assay.tree.attention import NAME, register
+from assay.tree.layout import Segment, Span
+from assay.tree.pack import Layout
 
 NO_READER: Any = None
 """Renderer and metadata of the models here: no text is read."""
@@ -78,8 +81,15 @@ def twin(family: str, **changes: Any) -> Any:
 
 
 def replaced(model: nn.Module) -> list[str]:
-    """The classes of the modules with a forward of their own."""
-    return [type(module).__name__ for module in model.modules() if "forward" in vars(module)]
+    """The classes of the modules with a forward of their own, but the last layer."""
+    owners = [module for module in model.modules() if "forward" in vars(module)]
+    return [type(module).__name__ for module in owners if not is_last(module)]
+
+
+def is_last(module: nn.Module) -> bool:
+    """Whether it was taken for the last layer."""
+    forward = vars(module).get("forward")
+    return getattr(forward, "__func__", None) is fast._scored_rows_only
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -246,6 +256,85 @@ def test_cosines_with_a_gradient_are_left_to_transformers() -> None:
     assert torch.autograd.grad(ours.sum(), cos)[0].abs().sum() > 0
 
 
+# The last layer
+
+
+def packed(model: Any, row_S: list[int], rows: int = 12) -> Tensor:
+    """What a pack of one sequence leaves in its scored rows, through transformers' own layers."""
+    position_T = torch.arange(rows)
+    layout = Layout((Segment(Span(0, rows), ()),), tuple(row_S), torch.device("cpu"))
+    ids_1T = (7 * position_T % 50 + 3)[None]
+    state: Tensor = model(
+        input_ids=ids_1T, position_ids=position_T[None], use_cache=False, tree=layout
+    )[0]
+    return state[0, row_S]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_mlp_sees_the_scored_rows_and_changes_nothing(family: str) -> None:
+    register()
+    model = body(family).double().eval()
+    model.set_attn_implementation(NAME)
+    layers = model.layers if hasattr(model, "layers") else model.h
+    weights = list(model.parameters())
+
+    def run(row_S: list[int]) -> list[Tensor]:
+        state = packed(model, row_S)
+        slope = draw(*state.shape, seed=9).detach()
+        return [state.detach(), *torch.autograd.grad((state * slope).sum(), weights)]
+
+    seen: list[int] = []
+    for layer in layers:
+        layer.mlp.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    # Two sequences may end in one row.
+    theirs = run([4, 11, 4])
+    install(model)
+    assert last_layer(model) is layers[-1]
+    ours = run([4, 11, 4])
+    assert seen == [12] * (2 * len(layers) - 1) + [2]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert float((mine - other).norm()) <= 1e-6 * max(float(other.norm()), 1e-3)
+
+
+def test_most_rows_scored_and_other_calls_are_the_layers_own() -> None:
+    register()
+    model = body("llama")
+    model.set_attn_implementation(NAME)
+    seen: list[int] = []
+    install(model)
+    model.layers[-1].mlp.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[1]))
+    packed(model, list(range(7)))
+    model.set_attn_implementation("eager")
+    hidden(model)
+    assert seen == [12, 20]
+
+
+def test_layers_that_are_not_understood_stay() -> None:
+    model = body("llama")
+    model.layers[-1].mlp = None
+    assert last_layer(model) is None
+    model = body("llama")
+    model.config.num_hidden_layers = 3
+    assert last_layer(model) is None
+    model.others = nn.ModuleList(copy.deepcopy(layer) for layer in model.layers)
+    model.config.num_hidden_layers = 2
+    assert last_layer(model) is None
+
+
+class RoutedMlp(nn.Module):
+    """Returns what its router chose, too."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, int]:
+        return 2 * x, x.shape[1]
+
+
+def test_an_mlp_that_returns_more_sees_all_rows() -> None:
+    x = draw(1, 5, 4)
+    output, rows = fast._at_rows(RoutedMlp(), torch.tensor([1]), x)
+    assert torch.equal(output, 2 * x)
+    assert rows == 5
+
+
 # What is replaced, and what is not
 
 
@@ -263,7 +352,7 @@ def test_all_that_is_understood_is_replaced(family: str) -> None:
     own = {
         id(vars(module)["forward"].__func__)
         for module in model.modules()
-        if "forward" in vars(module) and not is_norm(module)
+        if "forward" in vars(module) and not is_norm(module) and not is_last(module)
     }
     assert len(own) == min(1, attentions), "one function serves all layers"
 
@@ -277,7 +366,7 @@ def test_installing_twice_is_installing_once_and_removing_restores() -> None:
     for name, module in model.named_modules():
         assert vars(module).get("forward") is first[name]
     remove(model)
-    assert replaced(model) == []
+    assert not any("forward" in vars(module) for module in model.modules())
     assert [set(vars(module)) for module in model.modules()] == keys
     remove(model)
 

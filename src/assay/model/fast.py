@@ -1,10 +1,12 @@
-"""RMS norms and rotary embeddings with few temporaries, for models on the CPU.
+"""What computes the same as transformers with less: nothing of transformers is changed, modules of
+one model get a `forward`.
 
-Transformers writes out every product of these, and on a CPU writing is what they cost. Here each
-is one autograd function. Nothing of transformers is changed: modules of one model get a `forward`
-if theirs was seen to compute the same. Calls of other devices, dtypes and widths remain theirs.
+Behind the attention of its last layer a model of packs needs the scored rows alone. And RMS norms
+and rotary embeddings write out every product, which is what they cost on a CPU: there each is one
+autograd function with few temporaries, where theirs was seen to compute the same. Calls of other
+dtypes and widths remain theirs.
 
-Shapes: T rows, H heads, D width of what is normalised or turned.
+Shapes: T rows, S scored rows, H heads, D width of what is normalised or turned.
 """
 
 from __future__ import annotations
@@ -20,15 +22,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.tree.pack import Layout
+
 Rotary = Callable[..., tuple[Tensor, Tensor]]
+_AFTER_ATTENTION = "mlp"
 _ROTARY, _ARGUMENTS = "apply_rotary_pos_emb", ["q", "k", "cos", "sin", "unsqueeze_dim"]
 
 
 def install(classifier: nn.Module) -> None:
-    """Let a model on the CPU compute its norms and rotary embeddings here; idempotent.
+    """Let a model of packs do without what nobody reads, and on the CPU without temporaries.
 
     Modules that compute something else, or by somebody else's `forward`, stay as they are.
+    Idempotent.
     """
+    last = last_layer(classifier)
+    if last is not None and "forward" not in vars(last):
+        vars(last)["forward"] = MethodType(_scored_rows_only, last)
     if any(weight.device.type != "cpu" for weight in classifier.parameters()):
         return
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
@@ -44,6 +53,37 @@ def remove(classifier: nn.Module) -> None:
     for module in classifier.modules():
         if getattr(vars(module).get("forward"), "__module__", None) == __name__:
             del vars(module)["forward"]
+
+
+def last_layer(classifier: nn.Module) -> nn.Module | None:
+    """The layer whose output nobody but the head reads; None where that is not known."""
+    config = getattr(classifier, "config", None)
+    count = getattr(config.get_text_config(), "num_hidden_layers", None) if config else None
+    stacks = [m for m in classifier.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    layer = stacks[0][-1] if len(stacks) == 1 else None
+    return layer if isinstance(getattr(layer, _AFTER_ATTENTION, None), nn.Module) else None
+
+
+def _scored_rows_only(self: Any, *arguments: Any, **named: Any) -> Any:
+    """A layer whose MLP sees the scored rows of a pack; for all others it adds nothing.
+
+    The layer itself runs as it is, with the MLP exchanged in a copy made for this call.
+    """
+    tree: Layout | None = named.get("tree")
+    layer = self
+    if tree is not None and 2 * len(tree.scored_row_S) <= tree.num_rows:
+        layer = copy.copy(self)
+        few = functools.partial(_at_rows, getattr(self, _AFTER_ATTENTION), tree.scored_row_S)
+        vars(layer)["_modules"] = {**self._modules, _AFTER_ATTENTION: few}
+    return type(self).forward(layer, *arguments, **named)
+
+
+def _at_rows(mlp: nn.Module, row_S: Tensor, hidden_1TD: Tensor) -> Any:
+    """What an MLP computes of some rows, zero elsewhere."""
+    output_1SD = mlp(hidden_1TD[:, row_S])
+    if not isinstance(output_1SD, Tensor):  # Some return what their router chose, too.
+        return mlp(hidden_1TD)
+    return output_1SD.new_zeros(hidden_1TD.shape).index_copy(1, row_S, output_1SD)
 
 
 class RmsNorm(torch.autograd.Function):

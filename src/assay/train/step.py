@@ -91,7 +91,7 @@ def train_step(
     for chosen in model.engine.pack([group.sequences for group in groups], max_tokens):
         _pass(model, [groups[index] for index in chosen], units, recipe, max_tokens, result)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    norm = nn.utils.clip_grad_norm_(parameters, recipe.train.max_grad_norm)
+    norm = clip_gradient(parameters, recipe.train.max_grad_norm)
     result.grad_norm = float(norm)
     if not torch.isfinite(norm):
         raise _divergence("the gradient", groups)
@@ -106,6 +106,18 @@ def train_step(
     schedule.step()
     result.seconds = time.perf_counter() - started
     return result
+
+
+def clip_gradient(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale the gradient down to a norm, and return the norm that it had.
+
+    The numbers of `torch.nn.utils.clip_grad_norm_`, which multiplies by 1 where nothing is to be
+    clipped: a pass over all gradients.
+    """
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if norm + 1e-6 > max_norm:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm
 
 
 def comparison_weights(group: EncodedGroup, weight_by: str) -> list[float]:

@@ -1,6 +1,6 @@
 """A pack as the model takes it: one row of tree tokens, and the layout that attention reads.
 
-Shapes: T tree tokens, R sequences, K gathered keys.
+Shapes: T tree tokens, R sequences, S scored rows, K gathered keys.
 """
 
 from __future__ import annotations
@@ -31,15 +31,24 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Who attends to whom in a pack; integers only. Travels through the model as `tree=`."""
+    """Who attends to whom in a pack, and which rows are scored; integers only.
+
+    Travels through the model as `tree=`.
+    """
 
     segments: tuple[Segment, ...]
+    scored_rows: tuple[int, ...]
     device: torch.device
 
     @property
     def num_rows(self) -> int:
         """T."""
         return self.segments[-1].rows.stop
+
+    @cached_property
+    def scored_row_S(self) -> Tensor:
+        """Each scored row once."""
+        return torch.tensor(sorted(set(self.scored_rows)), device=self.device)
 
     @cached_property
     def longest(self) -> int:
@@ -131,5 +140,5 @@ class Pack:
             torch.tensor(tree.ids, device=device),
             torch.tensor(tree.positions, device=device),
             torch.tensor(tree.scored_rows, device=device),
-            Layout(tree.segments, device),
+            Layout(tree.segments, tree.scored_rows, device),
         )
