@@ -81,8 +81,9 @@ def test_each_layer_keeps_as_much(llama: Llama) -> None:
     # At least the inputs of a layer's seven matrices: 4 of 32 numbers and one of 64, in float32.
     assert two - one > 4 * (4 * 32 + 64)
     assert four - two == pytest.approx(2 * (two - one), rel=0.01)
-    # What stands outside of the layers (embedding, last norm, rotary angles) is less than a layer.
-    assert 0 < one - (two - one) < two - one
+    # The MLP of the last layer sees scored rows alone: with what stands outside of the layers
+    # (embedding, last norm, rotary angles) it keeps less than one that sees all.
+    assert 0 < one < two - one
 
 
 def test_weights_are_not_counted(llama: Llama) -> None:
@@ -90,7 +91,7 @@ def test_weights_are_not_counted(llama: Llama) -> None:
     # pass; of that the weights of the layers would be 4,640 bytes for each of 16 tokens.
     model = llama()
     short, long = (kept_per_token(model, settings(max_length=length)) for length in (16, 128))
-    assert short == pytest.approx(long, rel=0.02)
+    assert short == pytest.approx(long, rel=0.05)
 
 
 def test_the_measure_holds_for_a_tree_of_many_responses(llama: Llama) -> None:
