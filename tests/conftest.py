@@ -100,6 +100,13 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> 
     return directory
 
 
+def no_metadata() -> Any:
+    """Of a model that reads no text."""
+    from assay.model.metadata import Metadata
+
+    return Metadata("none", "", "", "text", "")
+
+
 WriteRows = Callable[..., Path]
 
 

@@ -18,6 +18,10 @@ def warn(text: str) -> None:
     logger.warning(text)
 
 
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
 class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         kind = "warning" if record.levelno >= logging.WARNING else "note"
@@ -26,6 +30,8 @@ class _Plain(logging.Formatter):
 
 def show_on_stderr() -> None:
     """Print notes and warnings as plain lines; for the command line, once."""
+    # Where DeepSpeed is installed, saving a model imports it, and it remarks on that on stdout.
+    logging.getLogger("DeepSpeed").addFilter(_is_error)
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Plain())

@@ -54,18 +54,21 @@ class RecipeField:
     description: str
 
 
-def load_recipe(path: str | None, flags: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    path: str | None, flags: Sequence[str] = (), *, plugins: Sequence[str] = ()
+) -> Recipe:
     """Read a recipe from a YAML file (or from flags alone) and check it.
 
     Args:
         path: YAML file, or None; what begins with `-` is the first flag.
         flags: `--section.field VALUE` or `--section.field=VALUE`, later ones win.
+        plugins: Python files besides those that the recipe names.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown, a value does not fit.
     """
     if path is not None and path.startswith("-"):
-        return load_recipe(None, [path, *flags])
+        return load_recipe(None, [path, *flags], plugins=plugins)
     values: dict[str, Any] = {}
     lines: dict[Path_, int] = {}
     if path is not None:
@@ -75,9 +78,10 @@ def load_recipe(path: str | None, flags: Sequence[str] = ()) -> Recipe:
         _assign(values, key, value)
         flagged.add(key)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise _explain(error, path, lines, flagged) from None
+    return recipe.model_copy(update={"plugins": [*recipe.plugins, *plugins]})
 
 
 def recipe_fields() -> list[RecipeField]:
@@ -176,7 +180,7 @@ def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[Path_, Any]]:
 
 def _flag_value(name: str, text: str) -> Any:
     types = {field.path: field.type for field in recipe_fields()}
-    if types.get(name) == "str":
+    if types.get(name) == "str" or text == "-":  # To YAML that is a list with nothing in it.
         return text
     try:
         value = yaml.safe_load(text)

@@ -159,7 +159,7 @@ WHOLE_FILES = [
         "r.json: is UTF-16",
         "save as",
     ),
-    case("a wrong key", only({"promt": "q", "pos": "a"}), "rows.jsonl:1", "'promt'", "rename"),
+    case("a wrong key", only({"promt": "q", "pos": "a"}), "rows.jsonl:1", "'promt'", "--columns"),
     case("an unknown sample", lambda p: Rows("sample:valeus"), "did you mean 'values'?"),
     case("an unknown split", lambda p: Rows("sample:values", split="tset"), "mean 'test'?"),
     case("a split of a file", lambda p: Rows(p.good(), split="test"), "has no split 'test'"),

@@ -80,6 +80,18 @@ def test_columns_and_plugins_read_the_same_rows_everywhere(
     assert all(json.loads(line)["ask"] for line in lines[0])
 
 
+def test_the_audit_reads_the_test_split_in_the_named_format_too(
+    assay: Assay, write_rows: WriteRows, tmp_path: Path, plugin: Path
+) -> None:
+    plugin.write_text(PLUGIN.replace(", detects", ") #").format(name="named"))
+    train, test = write_rows(ROWS, "train.jsonl"), write_rows(ROWS[:1], "test.jsonl")
+    ran = assay("audit", train, "--test", test, "--plugin", plugin, "--format", "named", "--json")
+    assert (ran.code, ran.err) == (0, "")
+    report = json.loads(ran.out)
+    assert [file["format"] for file in report["files"]] == ["named", "named"]
+    assert {f["name"]: f["count"] for f in report["findings"]}["prompts in the test split"] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

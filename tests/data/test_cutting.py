@@ -91,9 +91,9 @@ def test_a_response_that_cannot_fit_does_not_cost_the_others_their_prompt(
     ("max_length", "expected"),
     [
         (21, "sSu111a22u333a4u5"),
-        (20, "sS111a22u333a4u5"),  # behind the system message
-        (12, "sS33a4u5"),
-        (7, "sS5"),  # the last token of the prompt stays
+        (20, "sSu11a22u333a4u5"),  # behind the system message and the mark of the role
+        (12, "sSu3a4u5"),
+        (8, "sSu5"),  # the last token of the prompt stays
     ],
 )
 def test_tokens_from_the_left(tiny_tokenizer: Any, max_length: int, expected: str) -> None:
@@ -104,17 +104,17 @@ def test_tokens_from_the_left(tiny_tokenizer: Any, max_length: int, expected: st
 
 
 def test_tokens_that_do_not_suffice(tiny_tokenizer: Any) -> None:
-    data = encode(tiny_tokenizer, group_of(TURNS, "X", "YY"), 6, "truncate_prompt_left")
-    assert [row.reason for row in data.skipped] == ["over 6 tokens"]
+    data = encode(tiny_tokenizer, group_of(TURNS, "X", "YY"), 7, "truncate_prompt_left")
+    assert [row.reason for row in data.skipped] == ["over 7 tokens"]
 
 
 def test_what_answers_have_in_common_is_no_prompt(tiny_tokenizer: Any) -> None:
     """Both answers begin alike: the cut ends where the prompt does."""
     group = group_of("u:12345", "same X", "same Y")
     whole = len("u12345asame X") + 1
+    data = encode(tiny_tokenizer, group, whole - 4, "truncate_prompt_left")
+    assert texts(tiny_tokenizer, data) == ["u5asame X", "u5asame Y"]
     data = encode(tiny_tokenizer, group, whole - 5, "truncate_prompt_left")
-    assert texts(tiny_tokenizer, data) == ["5asame X", "5asame Y"]
-    data = encode(tiny_tokenizer, group, whole - 6, "truncate_prompt_left")
     assert (len(data.groups), len(data.skipped)) == (0, 1)
 
 

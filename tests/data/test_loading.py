@@ -12,7 +12,7 @@ from published_cases import HELPSTEER3, RATED_PAIR, ULTRAFEEDBACK
 
 from assay.data import loading
 from assay.data.formats import VerbatimText
-from assay.data.loading import LoadedData, load_groups, write_bad_rows
+from assay.data.loading import LoadedData, SortedSource, load_groups, write_bad_rows
 from assay.data.records import Group
 from assay.data.rows import BadRow
 from assay.data.scorable import scorable_rows
@@ -108,7 +108,12 @@ MALFORMED: list[tuple[JsonObject, object, str, str]] = [
         "do not begin with the same message",
         "begin both with the prompt",
     ),
-    ({"chosen": HH, "rejected": HH + "b"}, pair(), "'chosen' does not begin with a human", "begin"),
+    (
+        {"chosen": HH, "rejected": HH + "b"},
+        pair(),
+        "'chosen' does not begin with a human",
+        "looks like trl: put such rows into a file of their own",
+    ),
     (
         {"chosen": HH, "rejected": HH + "b"},
         {"chosen": HH + "\n\nHuman: x", "rejected": HH},
@@ -260,7 +265,8 @@ def test_grouping_by_row_keeps_ids_apart(tmp_path: Path) -> None:
     sources = [DataSource(one), DataSource(two)]
     rows = load_groups(sources, group_by="row")
     key = rows.groups[0].id.split("#")[0]
-    assert [g.id for g in rows.groups] == [f"{key}#1", f"{key}#2", f"{key}#1.2", f"{key}#2.2"]
+    placed = [f"{key}#1@{two}:1", f"{key}#2@{two}:2"]
+    assert [g.id for g in rows.groups] == [f"{key}#1", f"{key}#2", *placed]
     (group,) = load_groups(sources).groups
     assert group.id == key
     assert [str(c.row) for c in group.comparisons] == [
@@ -279,8 +285,7 @@ def test_identical_answers_are_found_after_the_reading_of_the_format(tmp_path: P
     )
     data = load_groups([DataSource(path)])
     assert (len(data.groups), data.counts()) == (1, {"identical answers": 1})
-    kept = load_groups([DataSource(path)], need_comparisons=False, group_by="row")
-    assert (len(kept.groups), kept.counts()) == (2, {})
+    assert all(isinstance(row, Group) for row in SortedSource(DataSource(path), usable_only=False))
 
 
 def test_the_label_of_a_source_is_read(tmp_path: Path) -> None:
@@ -351,9 +356,9 @@ def test_scoring_a_file_of_no_known_format_ends_with_an_error(tmp_path: Path) ->
         next(rows)
 
 
-def error_of(*sources: DataSource, need_comparisons: bool = True) -> str:
+def error_of(*sources: DataSource) -> str:
     with pytest.raises(DataError) as caught:
-        load_groups(sources, need_comparisons=need_comparisons)
+        load_groups(sources)
     assert caught.value.mend
     return str(caught.value)
 
@@ -370,7 +375,8 @@ def test_what_is_wrong_with_a_whole_source(tmp_path: Path) -> None:
     assert error_of(DataSource(texts)).startswith(
         f"{texts}: holds rows of the format 'text' (text), without comparisons; give it to "
     )
-    assert f"{texts}: holds verbatim texts" in error_of(DataSource(texts), need_comparisons=False)
+    with pytest.raises(DataError, match=r"texts.jsonl: holds verbatim texts"):
+        list(SortedSource(DataSource(texts), need_comparisons=False))
     assert f"{odd}:1: no known format has the fields of this row: 'question'" in error_of(
         DataSource(odd)
     )

@@ -31,6 +31,14 @@ def test_weights_make_the_largest_mixture_without_repeats() -> None:
     assert taken([100, 60], Share("a", weight=1), Share("b", weight=3)) == [20, 60]
     assert taken([100, 60], Share("a", weight=2), Share("b", weight=6)) == [20, 60]
     assert taken([5, 60], Share("a", weight=1), Share("b", weight=3)) == [5, 15]
+    # 0.06 of a group is one: a source that is named is not left out in silence.
+    assert taken([100, 6], Share("a", weight=1), Share("b", weight=100)) == [1, 6]
+
+
+def test_a_mixture_of_a_source_without_groups_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="b has no group left, so that a mixture by weights"):
+        mixed([5, 0], [Share("a", weight=1), Share("b", weight=1)], 0)
+    assert mixed([2, 0], [Share("a"), Share("b", proportion=0.5)], 0) == [[0, 1], []]
 
 
 def test_a_count_above_the_source_is_an_error() -> None:

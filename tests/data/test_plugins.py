@@ -200,6 +200,19 @@ SECOND_LINE = "from assay.data.plugins import register_format\n"
         ("x = 1\nraise ValueError('no')\n", 2, "the plug-in fails (ValueError: no)"),
         ("x = 1\ndef f(:\n", 2, "the plug-in fails (SyntaxError: "),
         ("import nowhere\n", 1, "the plug-in fails (ModuleNotFoundError: No module named"),
+        ("import sys\nsys.exit()\n", 2, "the plug-in fails (SystemExit: SystemExit)"),
+        ("import sys\nsys.exit('no')\n", 2, "the plug-in fails (SystemExit: no)"),
+        (
+            f"{SECOND_LINE}for n in (1, 2):\n    register_format('twice')(lambda row: row)\n",
+            3,
+            "there is already a format named 'twice'",
+        ),
+        (
+            "from assay import register_template\nregister_template('t', 'x')\n"
+            "register_template('t', 'x')\n",
+            3,
+            "there is already a template named 't'",
+        ),
         (
             f"{SECOND_LINE}@register_format('hh')\ndef f(row): ...\n",
             2,
@@ -227,9 +240,13 @@ def test_a_file_that_fails_is_told_by_its_line(
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    for name, what in ((str(tmp_path / "no.py"), "no such plug-in file"), (str(tmp_path), "no su")):
+    (tmp_path / "folder.py").mkdir()
+    for name, what in (
+        ("no.py", r"no.py: no such plug-in file; check the path"),
+        ("folder.py", r"folder.py: is a directory; name a .py file in it"),
+    ):
         with pytest.raises(ConfigError, match=what):
-            load_plugins([name])
+            load_plugins([str(tmp_path / name)])
     with pytest.raises(ConfigError, match=r"mine\.txt: is not a Python file; name a \.py file"):
         load_plugins([write(tmp_path, "", "mine.txt")])
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.data.records import Comparison, Group, Message, Response, Source
-from assay.data.rendering import Renderer, load_tokenizer, shared_prefix
+from assay.data.rendering import Renderer, load_tokenizer, shared_prefix, without_thinking
 from assay.data.showing import show_row
 from assay.data.sources import DataSource
 from assay.data.special_tokens import SpecialTokenGuard
@@ -676,6 +676,27 @@ def test_thinking_is_kept_or_stripped(tiny_tokenizer: Any) -> None:
     question = "user: Say <think>this</think>.; assistant: "
     assert kept == question + "<think>\nhm <b>\n</think>\n\nYes. (because); "
     assert stripped == question + "Yes.; "
+
+
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        ("Yes.", "Yes."),
+        ("<think>a</think>Yes.<think>\nb\n</think>\n No.", "Yes.No."),
+        ("Hm, <b>.\n</think>\n\nYes.", "Yes."),  # The prompt has opened it.
+        ("<think>a <think> b</think> c</think> d", "d"),
+        ("</think></think>d", "d"),
+        ("\n<think>Hm, and so on", ""),  # Cut off before it came to an answer.
+        ("<think></think>", ""),
+        ("A tag: <think>", "A tag: <think>"),
+        ("<thinking>a</thinking>", "<thinking>a</thinking>"),
+    ],
+)
+def test_what_is_left_without_thinking(content: str, left: str) -> None:
+    thought = Message("assistant", content, (), "because", {"thinking": "a", "name": "b"})
+    assert without_thinking(thought) == Message("assistant", left, extra={"name": "b"})
+    asked = Message("user", content)
+    assert without_thinking(asked) == asked
 
 
 @given(

@@ -222,3 +222,109 @@ def test_one_large_row_group_stays_bounded_in_memory(tmp_path: Path) -> None:
     count, kilobytes = map(int, done.stdout.split())
     assert count == 25_000
     assert kilobytes < 50_000
+
+
+def test_rows_that_call_tools_are_the_same_in_a_table(tmp_path: Path) -> None:
+    """A table gives each struct all keys of its column; none of them may reach the model."""
+    pairs = []
+    for tool, key in (("weather", "city"), ("calendar", "day")):
+        parameters = {"type": "object", "properties": {key: {"type": "string"}}}
+        function = {"type": "function", "function": {"name": tool, "parameters": parameters}}
+        call = {"type": "function", "function": {"name": tool, "arguments": {key: "x"}}}
+        turns: list[dict[str, Any]] = [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "content": "r"},
+            {"role": "assistant", "content": "a"},
+        ]
+        pairs.append(
+            {
+                "prompt": "q",
+                "chosen": turns,
+                "rejected": [{"role": "assistant", "content": "b"}],
+                "tools": [function],
+                "chat_template_kwargs": {f"with_{key}": True},
+                "meta": {key: [{key: 1}]},
+            }
+        )
+    pairs.append({"prompt": "q", "chosen": [turns[2]], "rejected": pairs[0]["rejected"]})
+    lines = tmp_path / "same.jsonl"
+    lines.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    whole = pa.Table.from_pylist(pairs)
+    for table in (whole, whole.slice(1)):
+        for path in (write(tmp_path / "f.parquet", table), write(tmp_path / "f.arrow", table)):
+            of_lines, of_table = (
+                [
+                    (g.id.split("#")[0], g.prompt, g.responses, g.tools, g.template_kwargs)
+                    for g in load_groups([DataSource(str(name))], group_by="row").groups
+                ]
+                for name in (lines, path)
+            )
+            assert of_table == of_lines[-len(of_table) :]
+    rows = [row.fields for row in read(path) if isinstance(row, Row)]
+    assert [row["meta"] for row in rows] == [{"day": [{"day": 1}]}, None]
+
+
+def test_bytes_that_are_no_text_are_a_flaw_where_text_is_wanted(tmp_path: Path) -> None:
+    picture = b"\x89PNG\xff"
+    table = pa.table(
+        {
+            "prompt": ["q", "q"],
+            "chosen": pa.array([b"a", picture], pa.binary()),
+            "rejected": ["b", "b"],
+            "thumbnail": pa.array([picture, None], pa.binary()),
+        }
+    )
+    path = str(write(tmp_path / "f.parquet", table))
+    with pytest.raises(
+        DataError, match=r"1 bad row: .*f\.parquet:2: 'chosen' holds bytes that are"
+    ):
+        load_groups([DataSource(path)])
+    (group,) = load_groups([DataSource(path)], on_bad_row="skip").groups
+    assert group.responses[0].messages[0].content == "a"
+    assert group.extra["thumbnail"] == "iVBOR/8="
+    assert json.loads(json.dumps(group.extra)) == group.extra
+
+
+def test_values_that_python_has_not_matter_only_where_they_are_used(tmp_path: Path) -> None:
+    doubled = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["k", "k"])
+    nanoseconds = pa.array([1234567890123456789], pa.timestamp("ns", "UTC"))
+    strange = {
+        "nanoseconds": nanoseconds,
+        "late": pa.array([2**62]).cast(pa.timestamp("us")),
+        "day": pa.array([2**30], pa.int32()).cast(pa.date32()),
+        "long": pa.array([2**62], pa.duration("s")),
+        "place": pa.array([1], pa.timestamp("us", "Mars/Olympus")),
+        "doubled": doubled,
+        "nested": pa.StructArray.from_arrays(
+            [pa.array([7]), pa.ListArray.from_arrays([0, 1], nanoseconds)], names=["n", "at"]
+        ),
+        "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.timestamp("ns"))),
+    }
+    pair = {"prompt": ["q"], "chosen": ["a"], "rejected": ["b"]}
+    path = str(write(tmp_path / "f.arrow", pa.table(pair | strange)))
+    (group,) = load_groups([DataSource(path)]).groups
+    assert group.extra == {
+        "nanoseconds": "2009-02-13 23:31:30.123456789Z",
+        "late": "<value out of range: 4611686018427387904>",
+        "day": "<value out of range: 1073741824>",
+        "long": "4611686018427387904",
+        "place": "<timestamp[us, tz=Mars/Olympus]>",
+        "doubled": "<struct<k: int64, k: int64>>",
+        "nested": {"n": 7, "at": ["2009-02-13 23:31:30.123456789Z"]},
+        "map": "<map<string, timestamp[ns]>>",
+    }
+    for column in ("doubled", "late"):
+        with pytest.raises(DataError, match="'chosen' holds bytes that are not UTF-8, or another"):
+            load_groups([DataSource(path, columns={"chosen": column})])
+
+
+def test_a_row_with_strange_values_does_not_hide_text_that_is_not_utf8(tmp_path: Path) -> None:
+    broken = pa.StringArray.from_buffers(
+        2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"a\xff")
+    )
+    times = pa.array([1, 1001], pa.timestamp("ns"))
+    rows = read(write(tmp_path / "f.parquet", pa.table({"at": times, "a": broken})))
+    assert [row.what if isinstance(row, BadRow) else row.fields["a"] for row in rows] == [
+        "a",
+        "is not UTF-8",
+    ]

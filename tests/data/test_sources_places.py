@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow
 import pytest
 
+from assay.data.loading import load_groups
 from assay.data.rows import Row, read_rows
 from assay.data.scorable import SourceReader
-from assay.data.sources import DataSource, locate
+from assay.data.sources import DataSource, locate, locate_all
 from assay.errors import DataError
 
 PAIR = '{"prompt": "q", "chosen": "a", "rejected": "b"}\n'
@@ -93,6 +94,73 @@ def test_a_directory_has_splits(tmp_path: Path) -> None:
     assert names(DataSource(str(tmp_path), split="test")) == [str(tmp_path / "test.jsonl")]
     with pytest.raises(DataError, match=r"no split 'trian'; did you mean 'train'\? known: train,"):
         locate(DataSource(str(tmp_path), split="trian"))
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (("train.jsonl", "test.jsonl"), "splits train, test"),
+        (("a/train-1.csv", "dev/x.json", "c.jsonl"), "splits train, validation"),
+        (("pairs.jsonl", "test.jsonl"), "split test and others of none"),
+    ],
+)
+def test_no_split_of_a_directory_is_read_unasked(
+    tmp_path: Path, files: tuple[str, ...], said: str
+) -> None:
+    for name in files:
+        put(tmp_path, name, PAIR)
+    with pytest.raises(DataError, match=f": holds files of the {said}; name one, as in split: "):
+        locate(DataSource(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "files", [("a.jsonl", "b.jsonl"), ("train-1.jsonl", "extra.jsonl"), ("test/a.jsonl",)]
+)
+def test_a_directory_without_two_splits_is_all_its_files(
+    tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    for name in files:
+        put(tmp_path, name, PAIR)
+    assert names(DataSource(str(tmp_path))) == sorted(str(tmp_path / name) for name in files)
+
+
+def test_the_readme_of_a_directory_says_what_its_data_is(tmp_path: Path) -> None:
+    for name in ("pairs.jsonl", "raw.jsonl"):
+        put(tmp_path, name, PAIR)
+    put(tmp_path, "README.md", "---\nconfigs: [{data_files: 'pairs.jsonl'}]\n---\n")
+    assert names(DataSource(str(tmp_path))) == [str(tmp_path / "pairs.jsonl")]
+    put(tmp_path, "README.md", "---\nconfigs: [{data_files: 'pears.jsonl'}]\n---\n")
+    with pytest.raises(DataError, match="holds no data file"):
+        locate(DataSource(str(tmp_path)))
+
+
+def test_a_file_that_is_given_twice_is_named_by_both_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "a.jsonl", PAIR)
+    put(tmp_path, "b.jsonl", PAIR)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.jsonl").symlink_to(path)
+    for other in ("./a.jsonl", str(path), "link.jsonl", f"{tmp_path}/*a.jsonl"):
+        given = [DataSource("a.jsonl"), DataSource(other)]
+        with pytest.raises(DataError, match=r": is given twice, also as a\.jsonl; name each file"):
+            locate_all(given)
+        with pytest.raises(DataError, match="is given twice"):
+            load_groups(given)
+    for other in ("a.jsonl", "[a-b].jsonl"):
+        with pytest.raises(DataError, match=r"a\.jsonl: is given twice; name each file once"):
+            locate_all([DataSource("a.jsonl"), DataSource(other)])
+    with pytest.raises(DataError, match="is given twice"):
+        locate_all([DataSource(".")])
+    with pytest.raises(DataError, match="sample:values/test: is given twice"):
+        locate_all([DataSource("sample:values"), DataSource("sample:values", split="test")])
+
+
+def test_a_file_may_be_read_in_two_ways(tmp_path: Path) -> None:
+    path = str(put(tmp_path, "a.jsonl", PAIR))
+    better, safer = (DataSource(path, label=label) for label in ("better", "safer"))
+    mapped = DataSource(path, columns={"prompt": "q"})
+    assert len(locate_all([better, safer, mapped])) == 3
 
 
 def test_revisions_are_for_data_sets(folder: Path) -> None:

@@ -142,3 +142,43 @@ def test_one_of_several_splits_must_be_named(tmp_path: Path) -> None:
         files_of_split(folder, DataSource(str(folder)))
     only = upload(tmp_path / "only", "test.jsonl")
     assert files_of_split(only, DataSource("x")) == [only / "test.jsonl"]
+
+
+SPLITS = """
+configs:
+- config_name: default
+  data_files:
+  - {{split: train, path: "{train}"}}
+  - {{split: test, path: data/test*.jsonl}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "files"),
+    [
+        ("data/train-[0-9]*.jsonl", ["data/train-0.jsonl", "data/train-1.jsonl"]),
+        ("data/train-[!0].jsonl", ["data/train-1.jsonl", "data/train-x.jsonl"]),
+        ("data/{train-1,train-x}.jsonl", ["data/train-1.jsonl", "data/train-x.jsonl"]),
+        ("data/train-{0,{1,x}}.jsonl", [f"data/train-{name}.jsonl" for name in "01x"]),
+        ("./{data,more}/train-[1].jsonl", ["data/train-1.jsonl"]),
+        ("**/train-?.jsonl", [f"data/train-{name}.jsonl" for name in "01x"]),
+    ],
+)
+def test_patterns_of_a_card(tmp_path: Path, pattern: str, files: list[str]) -> None:
+    names = [f"data/train-{name}.jsonl" for name in "01x"]
+    folder = upload(tmp_path, *names, "data/test.jsonl", card=SPLITS.format(train=pattern))
+    assert found(folder) == {"train": files, "test": ["data/test.jsonl"]}
+
+
+def test_a_pattern_that_matches_nothing_does_not_make_its_split_vanish(tmp_path: Path) -> None:
+    card = SPLITS.format(train="data/train-[z-a].jsonl")
+    folder = upload(tmp_path, "data/train-1.jsonl", "data/test.jsonl", card=card)
+    for split in (None, "train"):
+        with pytest.raises(
+            DataError,
+            match=r"no data file 'data/train-\[z-a\]\.jsonl', which its README names for the split "
+            "'train'; fetch it",
+        ):
+            files_of_split(folder, DataSource("org/name", split=split))
+    source = DataSource("org/name", split="test")
+    assert files_of_split(folder, source) == [folder / "data/test.jsonl"]

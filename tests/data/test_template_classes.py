@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 import assay
-from assay.data import plugins, template_classes, templates
+from assay.data import plugins, templates
 from assay.data.formats import registry
 from assay.data.loading import load_groups
 from assay.data.plugins import load_plugins
 from assay.data.records import Group, Message
 from assay.data.rendering import Renderer
+from assay.data.scorable import scorable_rows
 from assay.data.sources import DataSource
 from assay.data.template_classes import EQUAL, is_template_class, register_template
 from assay.data.templates import resolve_template
@@ -66,7 +67,6 @@ class HOMEWORK(Template):
 def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
     monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    monkeypatch.setattr(template_classes, "_CLASSES", set())
     monkeypatch.setattr(plugins, "_loaded", type(plugins._loaded)())
     registry.registered_formats.cache_clear()
     yield
@@ -217,6 +217,34 @@ def test_marks_inside_a_question_stay_in_it(tmp_path: Path, tiny_tokenizer: Any)
     assert texts(renderer, group) == [line["one"], line["two"]]
 
 
+def test_check_equal_is_asked_before_the_texts_are_made(tmp_path: Path) -> None:
+    class Undecided(Chat):
+        def format_preference_sample(self, raw_sample: dict[str, Any]) -> dict[str, Any]:
+            better, worse = raw_sample["order"]
+            head = f"{self.system_prompt}<u>q</u>"
+            return {
+                "better_text": head + self.assistant_prompt.format(output=better),
+                "worse_text": head + self.assistant_prompt.format(output=worse),
+            }
+
+        def check_equal(self, raw_sample: dict[str, Any]) -> bool:
+            return raw_sample["order"] is None or raw_sample.get("tie", False)
+
+    register_template("undecided", end="none")(Undecided)
+    lines = ({"order": "ab"}, {"order": None}, {"order": "cd", "tie": True}, {"order": "e"})
+    path = rows(tmp_path / "rows.jsonl", *map(json.dumps, lines))
+    source = DataSource(path, format="undecided")
+    data = load_groups([source], on_bad_row="skip")
+    assert [skipped.source.line for skipped in data.skipped] == [2, 3]
+    assert data.counts() == {EQUAL: 2, "bad row": 1}
+    assert data.bad_rows[0].source.line == 4
+    # Whoever only scores still has the answers of a tie, and no preference.
+    found = [row[2] for row in scorable_rows(source) if isinstance(row, tuple)]
+    groups = [group for group in found if isinstance(group, Group)]
+    assert [len(group.responses) for group in groups] == [2, 0, 2]
+    assert [len(group.comparisons) for group in groups] == [1, 0, 0]
+
+
 def reads(path: str, name: str) -> str:
     with pytest.raises(DataError) as caught:
         load_groups([DataSource(path, format=name)])
@@ -263,7 +291,8 @@ def test_a_class_that_only_scores(tmp_path: Path) -> None:
 
     register_template("scores")(Scores)
     path = rows(tmp_path / "a.jsonl", '{"q": "x", "a": "y"}')
-    (group,) = load_groups([DataSource(path, format="scores")], need_comparisons=False).groups
+    ((_, _, group),) = scorable_rows(DataSource(path, format="scores"))
+    assert isinstance(group, Group)
     assert group.responses[0].messages == (Message("assistant", "y"),)
     assert "without comparisons" in reads(path, "scores")
 
@@ -325,6 +354,7 @@ def test_a_plug_in_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> 
         load_plugins([str(path)])
     assert "HOMEWORK" not in templates._REGISTRY
     assert "HOMEWORK" not in registry._REGISTRY
+    assert not is_template_class("HOMEWORK")
     path.write_text(HOMEWORK)
     load_plugins([str(path)])
     assert "HOMEWORK" in templates._REGISTRY

@@ -27,6 +27,7 @@ from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
 from assay.model.selfcheck import Verdict, verdict_on
 from assay.model.twin import twin_of
+from tests.conftest import no_metadata
 
 RIGHT, WRONG = 1e-6, 1e-4
 NO_READER: Any = None
@@ -96,7 +97,7 @@ def model_of(family: str, **changes: Any) -> RewardModel:
     from transformers import AutoConfig
 
     config = AutoConfig.for_model(family, **(SMALL | FAMILIES.get(family, {}) | changes))
-    return RewardModel(twin_of(config), NO_READER, NO_READER)
+    return RewardModel(twin_of(config), NO_READER, no_metadata())
 
 
 def sequences() -> tuple[list[TokenIds], list[int]]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.rendering import TokenIds
+from assay.data.rendering import TokenIds, common_prefix
 from assay.tree import layout
 from assay.tree.layout import (
     MIN_SHARED_PART,
@@ -18,7 +18,6 @@ from assay.tree.layout import (
     Segment,
     Span,
     Tree,
-    common_prefix,
     grow,
     reading_order,
     shared_lengths,

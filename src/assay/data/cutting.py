@@ -7,11 +7,12 @@ Whole turns: a turn begins with a message of the user that does not follow anoth
 The oldest go first; system and developer messages at the very beginning stay, and so does the last
 turn. The conversation is rendered anew without them.
 
-Tokens: those go that stand furthest left in the prompt, behind the begin token and the leading
-system messages. The prompt is what all sequences of the group and the prompt rendered alone have in
-common (so the heading of the answer is no part of it); one token of it always stays. The leading
-system messages are what their own rendering has in common with that. Where the template cannot
-render a prompt without an answer, nothing is cut.
+Tokens: those go that stand furthest left in the prompt, behind the heading of its first turn: the
+begin token, the leading system messages (the template's own, too) and the mark of the role stay.
+The prompt is what all sequences of the group and the prompt rendered alone have in common (so the
+heading of the answer is no part of it); one token of it always stays. The heading of the first turn
+is what the prompt has in common with the same prompt whose first turn says something else. Where
+the template cannot render a prompt without an answer, nothing is cut.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from dataclasses import dataclass, replace
 from assay.data.records import Group, Message, Response
 from assay.data.rendering import Renderer, TokenIds, shared_prefix
 from assay.errors import AssayError
+
+_WORDS = ("a", "1")
+"""What a first turn may say instead: no text begins like both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,9 @@ def _alone(group: Group, prompt: Sequence[Message], renderer: Renderer) -> Token
 
 
 def _kept_head(group: Group, renderer: Renderer, prompt: TokenIds) -> int:
-    """How many tokens of the prompt are its begin token and its leading system messages."""
-    head = int(bool(prompt) and prompt[0] == renderer.tokenizer.bos_token_id)
-    system = group.prompt[: _leading_system(group.prompt)]
-    return max(head, shared_prefix([_alone(group, system, renderer), prompt]) if system else 0)
+    """How many tokens of the prompt stand before the words of its first turn."""
+    at = _leading_system(group.prompt)
+    before, first, after = group.prompt[:at], group.prompt[at : at + 1], group.prompt[at + 1 :]
+    others = [replace(message, content=words) for message in first for words in _WORDS]
+    rendered = [_alone(group, (*before, other, *after), renderer) for other in others]
+    return shared_prefix([prompt, *rendered])

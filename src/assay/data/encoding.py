@@ -133,7 +133,7 @@ def encode_each(
     """`encode_groups` one by one, in order; raises nothing for rows."""
     for chunk in _chunks(groups):
         items = [(group, i) for group in chunk for i in range(len(group.responses))]
-        rendered = iter(_rendered(renderer, items))
+        rendered = iter(rendered_or_refused(renderer, items))
         for group in chunk:
             texts = [next(rendered) for _ in group.responses]
             yield _encoding(group, texts, renderer, max_length, over_length)
@@ -147,7 +147,7 @@ def too_long_error(rows: Sequence[BadRow]) -> DataError:
     return DataError(f"{first.what}{more}", where=first.source, mend=first.mend)
 
 
-def _rendered(
+def rendered_or_refused(
     renderer: Renderer, items: Sequence[tuple[Group, int]]
 ) -> Sequence[Rendered | AssayError]:
     """All at once; where one is refused, one by one, with an error in the place of each refused."""

@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from assay.data.records import Comparison, Group, Message, Response, Source
 
 Json = dict[str, Any]
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
-
+_AS_TEXT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+"""What JSON has no form for goes to `str`, as everything of its kind does."""
 
 _OF_MESSAGES = {"role", "content", "tool_calls", "reasoning_content"}
 
@@ -44,7 +46,7 @@ def group_to_json(group: Group) -> str:
 
 def group_from_json(text: str | bytes) -> Group:
     """The group that `group_to_json` wrote."""
-    fields = json.loads(text)
+    fields = _decoded(text)
     tools = fields.get("tools")
     return Group(
         id=fields["id"],
@@ -64,12 +66,17 @@ def group_from_json(text: str | bytes) -> Group:
 
 def json_line(value: object) -> str:
     """A value as compact JSON, always the same for the same value, and encodable as UTF-8."""
-    text = _encode(value)
     try:
-        text.encode()
-    except UnicodeEncodeError:  # Half of a surrogate pair, which only an escape can hold.
-        text = json.dumps(value, separators=(",", ":"), default=str)
-    return text
+        return orjson.dumps(value, default=str, option=_AS_TEXT).decode()
+    except TypeError:  # Numbers of more than 64 bits, keys that are no text, half a surrogate pair.
+        return json.dumps(value, separators=(",", ":"), default=str)
+
+
+def _decoded(text: str | bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except ValueError:  # What `json_line` left to `json`.
+        return json.loads(text)
 
 
 def _place(source: Source) -> list[str | int]:
@@ -106,6 +113,8 @@ def _placed(comparison: Comparison) -> Json:
 
 
 def _read_message(fields: Mapping[str, Any]) -> Message:
+    if len(fields) == 2:
+        return Message(fields["role"], fields["content"])
     return Message(
         fields["role"],
         fields["content"],

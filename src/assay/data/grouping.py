@@ -40,10 +40,10 @@ def compare_rated(
     """
     merged, skipped = [], []
     for key, rows in _by_prompt(groups).items():
-        seen: set[str] = set()
+        seen: set[object] = set()
         kept = []
         for row in rows:
-            fresh = {prompt_key(r.messages) for r in row.responses if name in r.ratings} - seen
+            fresh = {_words_of(r) for r in row.responses if name in r.ratings} - seen
             seen |= fresh
             if fresh:
                 kept.append(row)
@@ -81,14 +81,15 @@ def comparisons_from_ratings(group: Group, name: str) -> tuple[Comparison, ...]:
 def _by_prompt(groups: Iterable[Group]) -> dict[str, list[Group]]:
     by_prompt: dict[str, list[Group]] = {}
     for group in groups:
-        key = prompt_key(group.prompt, group.tools, group.template_kwargs)
-        by_prompt.setdefault(key, []).append(group)
+        by_prompt.setdefault(group.key, []).append(group)
     return by_prompt
 
 
 def _merge(key: str, members: Sequence[Group]) -> Group:
+    if len(members) == 1 and _all_differ(members[0].responses):
+        return replace(members[0], id=key)
     responses: list[Response] = []
-    slots: dict[str, int] = {}
+    slots: dict[object, int] = {}
     comparisons, rankings = [], []
     extra: dict[str, object] = {}
     for group in members:
@@ -106,9 +107,20 @@ def _merge(key: str, members: Sequence[Group]) -> Group:
     )
 
 
-def _place(response: Response, responses: list[Response], slots: dict[str, int]) -> int:
+def _all_differ(responses: Sequence[Response]) -> bool:
+    return len({_words_of(response) for response in responses}) == len(responses)
+
+
+def _words_of(response: Response) -> object:
+    """What makes a response the same as another."""
+    if all(message.is_plain for message in response.messages):
+        return tuple((message.role, message.content) for message in response.messages)
+    return prompt_key(response.messages)
+
+
+def _place(response: Response, responses: list[Response], slots: dict[object, int]) -> int:
     """The index of a response among those seen so far, to which it is added."""
-    slot = slots.setdefault(prompt_key(response.messages), len(responses))
+    slot = slots.setdefault(_words_of(response), len(responses))
     if slot == len(responses):
         responses.append(response)
     else:

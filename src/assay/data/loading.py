@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from assay.data.formats import Format, VerbatimText
+from assay.data.formats import VerbatimText, get_format
 from assay.data.grouping import compare_rated, group_by_prompt
 from assay.data.records import Group, Source
 from assay.data.rows import BadRow
 from assay.data.scorable import ScorableRow, SourceReader
-from assay.data.sources import DataSource, locate
+from assay.data.sources import DataSource, locate_all
 from assay.errors import DataError
 from assay.files import text_output
 
@@ -24,6 +24,8 @@ BAD_ROW = "bad row"
 NO_COMPARISON = "no comparison"
 
 _SHOWN = 20
+
+Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +67,96 @@ class LoadedData:
         self.fingerprints += other.fingerprints
 
 
+class SortedSource:
+    """One pass over a source, every row in its place: a group, a row left out, or a bad row.
+
+    Rated rows are merged and compared when all are read: their groups come last. Memory holds one
+    row, or the rated ones. `formats`, `fingerprint` and `num_rows` are final when all is read.
+
+    Args:
+        source: what to read.
+        need_comparisons: a format without comparisons is an error.
+        usable_only: leave out rows that training has no use for, too: those without a comparison
+            and those with identical answers.
+        limit: read so many rows.
+
+    Raises:
+        DataError: as `SourceReader`; while iterating, for verbatim texts too.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        *,
+        need_comparisons: bool = True,
+        usable_only: bool = True,
+        limit: int | None = None,
+    ) -> None:
+        self._source = source
+        self._reader = SourceReader(source, need_comparisons=need_comparisons)
+        self._usable_only = usable_only
+        self._limit = limit
+        self.num_rows = 0
+
+    @property
+    def format(self) -> str:
+        """The names of the formats of the rows, as people read them."""
+        return self._reader.format
+
+    @property
+    def formats(self) -> Mapping[str, str]:
+        """By file, the name of the format of its rows."""
+        return self._reader.formats
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the bytes read."""
+        return self._reader.fingerprint
+
+    def __iter__(self) -> Iterator[Group | SkippedRow | BadRow]:
+        rated: list[Group] = []
+        for row in islice(self._reader, self._limit):
+            self.num_rows += 1
+            found = sorted_row(row, self._reader, usable_only=self._usable_only)
+            if isinstance(found, Group) and self._reader.format_of(found.source.file).rated:
+                rated.append(found)
+            else:
+                yield found
+        groups, skipped = compare_where_rated(rated, self.formats, self._source.label)
+        yield from skipped
+        yield from groups
+
+
 def load_groups(
     sources: Sequence[DataSource],
     *,
     on_bad_row: Literal["error", "skip"] = "error",
     group_by: Literal["prompt", "row"] = "prompt",
-    need_comparisons: bool = True,
     limit: int | None = None,
 ) -> LoadedData:
     """Read all sources in one pass.
+
+    Rows without a comparison or with identical answers are left out.
 
     Args:
         sources: what to read, in order.
         on_bad_row: `error` lists the bad rows of all sources in one error, `skip` counts them.
         group_by: `prompt` makes one group of all rows with a prompt, `row` one of each row. Rows
             that hold one rated response each are merged by prompt within their source anyway.
-        need_comparisons: rows without a comparison or with identical answers are left out, rated
-            responses are compared, and a source without comparisons is an error.
         limit: read so many rows of each source.
 
     Raises:
         DataError: a source cannot be read, holds bad rows, or has no usable row.
     """
-    for source in sources:
-        locate(source)
-    loaded = [_load(source, need_comparisons, limit) for source in sources]
+    locate_all(sources)
+    loaded = [_load(source, limit) for source in sources]
     data = LoadedData()
     for part in loaded:
         data.extend(part)
     if data.bad_rows and on_bad_row == "error":
         raise bad_rows_error(data.bad_rows)
     for source, part in zip(sources, loaded, strict=True):
-        _check_not_empty(source, part)
+        check_not_empty(source, not part.groups, part.num_rows, part.counts())
     data.groups = grouped(data.groups, group_by)
     return data
 
@@ -113,31 +173,29 @@ def write_bad_rows(path: str | Path, bad_rows: Iterable[BadRow]) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def _load(source: DataSource, need_comparisons: bool, limit: int | None) -> LoadedData:
+def _load(source: DataSource, limit: int | None) -> LoadedData:
     """The rows of one source, each a group of its own."""
-    reader = SourceReader(source, need_comparisons=need_comparisons)
+    rows = SortedSource(source, limit=limit)
     data = LoadedData()
-    for row in islice(reader, limit):
-        data.num_rows += 1
-        found = sorted_row(row, reader.format, need_comparisons=need_comparisons)
-        if isinstance(found, BadRow):
-            data.bad_rows.append(found)
-        elif isinstance(found, SkippedRow):
-            data.skipped.append(found)
+    for row in rows:
+        if isinstance(row, BadRow):
+            data.bad_rows.append(row)
+        elif isinstance(row, SkippedRow):
+            data.skipped.append(row)
         else:
-            data.groups.append(found)
-    if need_comparisons:
-        data.groups, skipped = compare_where_rated(data.groups, reader.format, source.label)
-        data.skipped += skipped
-    data.formats.append(reader.format.name if reader.format else source.format)
-    data.fingerprints.append(reader.fingerprint)
+            data.groups.append(row)
+    files = {file: number for number, file in enumerate(rows.formats)}
+    data.groups.sort(key=lambda group: (files[group.source.file], group.source.line))
+    data.num_rows = rows.num_rows
+    data.formats.append(rows.format)
+    data.fingerprints.append(rows.fingerprint)
     return data
 
 
 def sorted_row(
-    row: ScorableRow | BadRow, known: Format | None, *, need_comparisons: bool = True
+    row: ScorableRow | BadRow, reader: SourceReader, *, usable_only: bool = True
 ) -> Group | SkippedRow | BadRow:
-    """Where a row belongs: among the groups, the rows left out, or the bad ones.
+    """Where a row of a reader belongs: among the groups, the rows left out, or the bad ones.
 
     Raises:
         DataError: it is a verbatim text.
@@ -151,18 +209,40 @@ def sorted_row(
             where=place.file,
             mend="give it to `assay score`",
         )
-    reason = _reason_to_skip(group, known) if need_comparisons else None
+    reason = group.left_out
+    if reason is None and usable_only and not reader.format_of(place.file).rated:
+        reason = _reason_to_skip(group)
     return group if reason is None else SkippedRow(place, reason)
 
 
 def compare_where_rated(
-    groups: list[Group], known: Format | None, label: str | None
+    groups: Sequence[Group], formats: Mapping[str, str], label: str | None
 ) -> tuple[list[Group], list[SkippedRow]]:
-    """The groups of one source, compared where its rows hold rated responses; who is in none."""
-    if known is None or not known.rated:
-        return groups, []
-    compared, skipped = compare_rated(groups, label or known.labels[0])
-    return compared, [SkippedRow(place, reason) for place, reason in skipped]
+    """The groups of one source, compared where their rows hold rated responses; who is in none.
+
+    Ratings of two formats are on two scales: they are compared format by format.
+
+    Args:
+        groups: one of each row, in order; a group that is made of several stands at the first.
+        formats: by file, the name of the format of its rows.
+        label: the rating that decides; None takes the first of each format.
+    """
+    if not any(get_format(name).rated for name in set(formats.values())):
+        return list(groups), []
+    place_of = {group.source: place for place, group in enumerate(groups)}
+    kept: list[Group] = []
+    rated: dict[str, list[Group]] = {}
+    for group in groups:
+        name = formats[group.source.file]
+        (rated.setdefault(name, []) if get_format(name).rated else kept).append(group)
+    skipped: list[SkippedRow] = []
+    for name, rows in rated.items():
+        compared, places = compare_rated(rows, label or get_format(name).labels[0])
+        kept += compared
+        skipped += [SkippedRow(place, reason) for place, reason in places]
+    kept.sort(key=lambda group: place_of[group.source])
+    skipped.sort(key=lambda row: place_of[row.source])
+    return kept, skipped
 
 
 def grouped(groups: list[Group], group_by: Literal["prompt", "row"]) -> list[Group]:
@@ -170,9 +250,7 @@ def grouped(groups: list[Group], group_by: Literal["prompt", "row"]) -> list[Gro
     return group_by_prompt(groups) if group_by == "prompt" else _with_unique_ids(groups)
 
 
-def _reason_to_skip(group: Group, known: Format | None) -> str | None:
-    if group.left_out is not None or (known is not None and known.rated):
-        return group.left_out
+def _reason_to_skip(group: Group) -> str | None:
     if not group.comparisons:
         return NO_COMPARISON
     if all(
@@ -195,22 +273,44 @@ def bad_rows_error(bad_rows: Sequence[BadRow]) -> DataError:
     )
 
 
-def _check_not_empty(source: DataSource, data: LoadedData) -> None:
-    if not data.groups:
-        counts = ", ".join(f"{reason}: {count}" for reason, count in data.counts().items())
+def check_not_empty(source: DataSource, is_empty: bool, num_rows: int, counts: Counts) -> None:
+    """See that some row of a source can be used.
+
+    Args:
+        source: the source.
+        is_empty: whether none can.
+        num_rows: its rows.
+        counts: how many were left out, by reason.
+
+    Raises:
+        DataError: none can.
+    """
+    if is_empty:
         raise DataError(
-            f"no usable row is left of {data.num_rows} ({counts})",
+            f"no usable row is left of {num_rows} ({told(counts)})",
             where=source.path,
             mend="mend these rows or leave the file out",
         )
 
 
+def by_count(counts: Counts) -> list[tuple[str, int]]:
+    """Reasons and how often each holds: the most frequent first, equal ones by name."""
+    return Counter(dict(sorted(counts.items()))).most_common()
+
+
+def told(counts: Counts) -> str:
+    """The same in one line."""
+    return ", ".join(f"{reason}: {count}" for reason, count in by_count(counts) if count)
+
+
 def _with_unique_ids(groups: Iterable[Group]) -> list[Group]:
-    """Two files can hold a prompt on the same line; the later group's id then gets a count."""
-    seen: Counter[str] = Counter()
-    unique = []
-    for group in groups:
-        seen[group.id] += 1
-        count = seen[group.id]
-        unique.append(group if count == 1 else replace(group, id=f"{group.id}.{count}"))
-    return unique
+    """Rows may share an id, as a prompt on the same line of two files; the later adds its place."""
+    taken: set[str] = set()
+
+    def fresh(id: str, place: Source) -> str:
+        if id in taken:
+            return fresh(f"{id}@{place}", place)
+        taken.add(id)
+        return id
+
+    return [replace(group, id=fresh(group.id, group.source)) for group in groups]

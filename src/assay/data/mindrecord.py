@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.data.encoding import rendered_or_refused
 from assay.data.records import Comparison, Group, Message, Response
-from assay.data.rendering import Renderer, TokenIds
+from assay.data.rendering import Rendered, Renderer, TokenIds
 from assay.data.sources import DataSource
 from assay.data.templates import registered_templates, resolve_template
 from assay.data.writers.account import Account
@@ -29,7 +30,7 @@ from assay.data.writers.converting import (
 )
 from assay.data.writers.output import folder_beside
 from assay.data.writers.registry import LeftOut, details
-from assay.errors import AssayError, ConfigError, OutputError, first_line
+from assay.errors import ConfigError, OutputError, first_line
 from assay.files import check_output, output_errors
 from assay.notices import warn
 
@@ -241,17 +242,8 @@ def _refusal(
 def _rendered(renderer: Renderer, groups: Sequence[Group]) -> list[TokenIds | None]:
     """Ids of every response of the groups; None where the template refuses it."""
     items = [(group, index) for group in groups for index in range(len(group.responses))]
-    try:
-        return [text.ids for text in renderer.render_many(items)]
-    except AssayError:
-        return [_one(renderer, group, index) for group, index in items]
-
-
-def _one(renderer: Renderer, group: Group, response: int) -> TokenIds | None:
-    try:
-        return renderer.render(group, response).ids
-    except AssayError:
-        return None
+    texts = rendered_or_refused(renderer, items)
+    return [text.ids if isinstance(text, Rendered) else None for text in texts]
 
 
 def _stripped(group: Group) -> Group:

@@ -38,8 +38,8 @@ def mixed(sizes: Sequence[int], shares: Sequence[Share], seed: int) -> list[list
         seed: the draw of a source depends on it, on the source's place and on its size alone.
 
     Raises:
-        ConfigError: a source has fewer groups than are asked for, or some sources have weights
-            and others have not.
+        ConfigError: a source has fewer groups than are asked for, or none to weigh, or some
+            sources have weights and others have not.
     """
     weighted = [share for share in shares if share.weight is not None]
     if weighted and len(weighted) < len(shares):
@@ -86,11 +86,17 @@ def _wanted(sizes: Sequence[int], shares: Sequence[Share]) -> list[int]:
 
 
 def _by_weight(sizes: Sequence[int], shares: Sequence[Share]) -> list[int]:
+    empty = next((share.name for share, size in zip(shares, sizes, strict=True) if not size), None)
+    if empty is not None:
+        raise ConfigError(
+            f"{empty} has no group left, so that a mixture by weights would hold nothing",
+            mend="leave the source out, or give counts instead of weights",
+        )
     weights = [share.weight or 0.0 for share in shares]
     scale = min(size / weight for size, weight in zip(sizes, weights, strict=True))
     counts = [round(scale * weight) for weight in weights]
-    # Rounding up must not ask for a group more than there is.
-    return [min(count, size) for count, size in zip(counts, sizes, strict=True)]
+    # Rounding up must not ask for a group more than there is, nor down for none of a source.
+    return [max(1, min(count, size)) for count, size in zip(counts, sizes, strict=True)]
 
 
 def _drawn(size: int, count: int, generator: np.random.Generator) -> list[int]:

@@ -19,6 +19,7 @@ from assay.data.formats import (
     FormatOptions,
     Scorable,
     add_format,
+    nearest_formats,
     registered_formats,
     remove_format,
     unknown_row,
@@ -131,7 +132,7 @@ def _reader(name: str, read: PluginReader) -> Callable[[JsonObject, Source, Form
             result = read(row, source, options) if whole else read(row)
         except DataError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(
                 f"the format '{name}' fails on it ({_told(error)})",
                 mend="mend the plug-in, or the row",
@@ -190,8 +191,10 @@ def _read_built_in(name: str, row: JsonObject, source: Source, options: FormatOp
         if known.name not in _plugin_formats and known.detects(row):
             label = options.label if options.label in known.labels else None
             return known.read(row, source, FormatOptions(label))
-    unknown = unknown_row(row)
-    raise DataError(f"as the format '{name}' rewrites it, {unknown.what}", mend=unknown.mend)
+    raise DataError(
+        f"as the format '{name}' rewrites it, {unknown_row(row).what}",
+        mend=f"let it give the fields of {nearest_formats(row)}",
+    )
 
 
 def _detection(
@@ -203,7 +206,7 @@ def _detection(
     def guarded(row: JsonObject) -> bool:
         try:
             return bool(detects(row))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise DataError(
                 f"detects of the format '{name}' fails ({_told(error)})", mend="mend the plug-in"
             ) from error
@@ -215,6 +218,8 @@ def _load_file(name: str) -> None:
     path = Path(name).resolve()
     if path in _loaded:
         return
+    if path.is_dir():
+        raise ConfigError("is a directory", where=name, mend="name a .py file in it")
     if not path.is_file():
         raise ConfigError("no such plug-in file", where=name, mend="check the path")
     spec = importlib.util.spec_from_file_location(_module_name(path), path)
@@ -256,7 +261,7 @@ def _guarded(load: Callable[[], object], where: str, path: Path | None) -> None:
     formats, templates = _known_names()
     try:
         load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # A script that ends itself would end Assay, too.
         formats_now, templates_now = _known_names()
         for name in formats_now - formats:
             remove_format(name)
@@ -278,7 +283,7 @@ def _known_names() -> tuple[set[str], set[str]]:
     return {known.name for known in registered_formats()}, set(registered_templates())
 
 
-def _line_in(error: Exception, path: Path | None) -> int | None:
+def _line_in(error: BaseException, path: Path | None) -> int | None:
     """The line of a plug-in's file where loading it failed."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno
@@ -287,7 +292,7 @@ def _line_in(error: Exception, path: Path | None) -> int | None:
     return lines[-1] if lines else None
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """An error of a plug-in's function with the place that raised it."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {first_line(error)}, {frame.filename}:{frame.lineno}"

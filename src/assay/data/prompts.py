@@ -1,10 +1,11 @@
-"""Which prompts are the same for a person, whatever their spelling: what splits go by."""
+"""Which prompts are the same for a person: what splits go by, and what leaks are."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from assay.data.records import Message
 
@@ -16,10 +17,32 @@ def normalised(text: str) -> str:
     return " ".join(folded.split())
 
 
+def message_text(message: Message) -> str:
+    """Everything that the message says: reasoning, content, tool calls as JSON; no template."""
+    if not message.reasoning_content and not message.tool_calls:
+        return message.content
+    parts = [message.reasoning_content or "", message.content]
+    if message.tool_calls:
+        parts.append(json.dumps(message.tool_calls, ensure_ascii=False, sort_keys=True))
+    return "\n".join(part for part in parts if part)
+
+
+def joined(messages: Iterable[Message]) -> str:
+    """The texts of some messages, one behind the other."""
+    return "\n".join(map(message_text, messages))
+
+
+def asked(prompt: Sequence[Message]) -> str:
+    """What a prompt asks: its messages but system ones, which many prompts share.
+
+    Two prompts are the same where this, `normalised`, is the same text. A prompt of nothing but
+    system messages asks what they say.
+    """
+    turns = [message for message in prompt if message.role not in ("system", "developer")]
+    return joined(turns or prompt)
+
+
 def normalised_prompt_hash(prompt: Sequence[Message]) -> bytes:
-    """16 bytes of a hash over roles and normalised texts."""
-    digest = hashlib.blake2b(digest_size=16)
-    for message in prompt:
-        text = normalised(message.content)
-        digest.update(f"{message.role}\0{text}\0".encode(errors="surrogatepass"))
-    return digest.digest()
+    """16 bytes, equal for prompts that are the same."""
+    text = normalised(asked(prompt))
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()

@@ -45,6 +45,8 @@ class Message:
     def as_dict(self) -> dict[str, Any]:
         """The message as chat templates and JSON files hold it; absent parts are left out."""
         message: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.is_plain:
+            return message
         if self.tool_calls:
             message["tool_calls"] = list(self.tool_calls)
         if self.reasoning_content is not None:
@@ -109,6 +111,20 @@ class Group:
     extra: dict[str, Any] = field(default_factory=dict)
     left_out: str | None = None
     """Why training and evaluation leave the row out, where its format says so."""
+    _key: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def key(self) -> str:
+        """`prompt_key` of the group; computed once."""
+        return (
+            self._key
+            or self.with_key(prompt_key(self.prompt, self.tools, self.template_kwargs)).key
+        )
+
+    def with_key(self, key: str) -> Group:
+        """This group, its `key` known from elsewhere."""
+        object.__setattr__(self, "_key", key)
+        return self
 
     def __post_init__(self) -> None:
         count = len(self.responses)
@@ -126,6 +142,10 @@ def prompt_key(
     template_kwargs: dict[str, Any] | None = None,
 ) -> str:
     """A 128-bit hash of all that the model reads before a response."""
-    parts = [[message.as_dict() for message in prompt], list(tools or ()), template_kwargs or {}]
-    text = _encode(parts)
+    if not tools and not template_kwargs and all(message.is_plain for message in prompt):
+        # Lengths first, so that no content looks like two messages.
+        text = "".join(f"{len(m.role)} {len(m.content)} {m.role}{m.content}" for m in prompt)
+    else:
+        shown = [message.as_dict() for message in prompt]
+        text = _encode([shown, list(tools or ()), template_kwargs or {}])
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.config import SpecialTokens, Thinking
 from assay.data.records import Group, Message, Source
+from assay.data.sandbox import compiled
 from assay.data.special_tokens import SpecialTokenGuard
 from assay.data.templates import ResolvedTemplate
 from assay.data.tokenising import memoised_encoder
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 TokenIds = tuple[int, ...]
 
 _THOUGHT = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+_UNFINISHED = re.compile(r"\s*<think>")
+_KEYS_OF_THOUGHT = frozenset({"thinking", "reasoning"})
+"""What some chat templates call it besides `reasoning_content`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Renderer:
             messages = self._read([*group.prompt, *group.responses[response].messages])
             place = row_of(group, response)
             places.append(place)
-            literals = self._guard.find(messages, group.tools)
+            literals = self._guard.find(messages, group.tools, group.template_kwargs)
             if literals and self.special_tokens == "error":
                 raise DataError(
                     f"the special token {literals[0]!r} is written out inside a message",
@@ -93,9 +97,9 @@ class Renderer:
                     mend="remove it, or set special_tokens_in_content to text or special",
                 )
             if literals and self.special_tokens == "text":
-                tools = self._guard.mask_value(group.tools)
-                masked_messages = [self._guard.mask(message) for message in messages]
-                masked = self._text(replace(group, tools=tools), masked_messages, place)
+                tools, kwargs = self._guard.mask_value((group.tools, group.template_kwargs))
+                given = replace(group, tools=tools, template_kwargs=kwargs)
+                masked = self._text(given, [self._guard.mask(m) for m in messages], place)
                 ids = self._guard.encode(masked)
                 rendered.append(Rendered(self._guard.unmask(masked), ids, len(literals)))
                 continue
@@ -103,7 +107,8 @@ class Renderer:
             plain.append(self._text(group, messages, place))
             rendered.append(Rendered(plain[-1], (), len(literals)))
         for index, ids in zip(where, self._encode(plain), strict=True):
-            rendered[index] = replace(rendered[index], ids=ids)
+            before = rendered[index]
+            rendered[index] = Rendered(before.text, ids, before.specials_in_content)
         for item, place in zip(rendered, places, strict=True):
             if not item.ids:
                 raise TemplateError(
@@ -146,15 +151,17 @@ class Renderer:
             tools=None,
             documents=None,
             add_generation_prompt=add_generation_prompt,
-            **self.tokenizer.special_tokens_map,
+            **self._special_tokens,
         )
         return text
 
     @cached_property
-    def _compiled(self) -> Any:
-        from transformers.utils.chat_template_utils import _compile_jinja_template
+    def _special_tokens(self) -> dict[str, Any]:
+        return dict(self.tokenizer.special_tokens_map)
 
-        return _compile_jinja_template(self.template.jinja)
+    @cached_property
+    def _compiled(self) -> Any:
+        return compiled(self.template.jinja)
 
     def _text(
         self,
@@ -189,10 +196,20 @@ class Renderer:
 
 
 def without_thinking(message: Message) -> Message:
-    """An assistant's message without what it thought before, or while, it answered."""
+    """An assistant's message without what it thought before, or while, it answered.
+
+    Some prompts open the block, so that an answer only closes it: all before is thought. An answer
+    that begins to think and never ends is empty.
+    """
     if message.role != "assistant":
         return message
-    return replace(message, content=_THOUGHT.sub("", message.content), reasoning_content=None)
+    content = _THOUGHT.sub("", message.content)
+    _, closed, after = content.rpartition("</think>")
+    content = after.lstrip() if closed else content
+    if _UNFINISHED.match(content):
+        content = ""
+    extra = {key: value for key, value in message.extra.items() if key not in _KEYS_OF_THOUGHT}
+    return replace(message, content=content, reasoning_content=None, extra=extra)
 
 
 def row_of(group: Group, response: int) -> Source:
@@ -206,11 +223,19 @@ def shared_prefix(sequences: Sequence[TokenIds]) -> int:
     if not sequences:
         return 0
     # What the first and the last in order share, all between them share.
-    first, last = min(sequences), max(sequences)
-    for length, token in enumerate(first):
-        if length == len(last) or token != last[length]:
-            return length
-    return len(first)
+    return common_prefix(min(sequences), max(sequences))
+
+
+def common_prefix(first: TokenIds, second: TokenIds) -> int:
+    """Length of the longest prefix that two sequences have in common."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:

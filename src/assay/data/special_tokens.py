@@ -44,15 +44,15 @@ class SpecialTokenGuard:
         self._to_mask = re.compile("|".join(map(re.escape, self._masks)))
         self._twin: Tokenizer | None = None
 
-    def find(self, messages: Sequence[Message], tools: Any = None) -> list[str]:
-        """Special tokens written out anywhere in the messages and tools, in order."""
+    def find(self, messages: Sequence[Message], *others: Any) -> list[str]:
+        """Special tokens written out anywhere in messages, tools and the like, in order."""
         found: list[str] = []
         for message in messages:
             for text in (message.content,) if message.is_plain else _strings(message.as_dict()):
                 # Most texts hold not even the first character of a special token.
                 if any(first in text for first in self._firsts):
                     found += self._pattern.findall(text)
-        return found + [name for text in _strings(tools) for name in self._pattern.findall(text)]
+        return found + [name for text in _strings(others) for name in self._pattern.findall(text)]
 
     def mask(self, message: Message) -> Message:
         """The message with each written-out special token replaced by a mark."""
@@ -76,11 +76,11 @@ class SpecialTokenGuard:
         return tuple(self._twin.encode(self.unmask(renamed), add_special_tokens=False).ids)
 
     def mask_value(self, value: Any) -> Any:
-        """The same for any value of a row: texts in lists and mappings are masked."""
+        """The same for any value of a row: texts in lists and mappings, keys among them."""
         if isinstance(value, str):
             return self._to_mask.sub(lambda m: f"{_OPEN}{self._number[m[0]]}{_CLOSE}", value)
         if isinstance(value, Mapping):
-            return {key: self.mask_value(inner) for key, inner in value.items()}
+            return {self.mask_value(key): self.mask_value(inner) for key, inner in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(self.mask_value(inner) for inner in value)
         return value
@@ -135,6 +135,6 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (text for inner in value.values() for text in _strings(inner))
+        yield from (text for pair in value.items() for text in _strings(pair))
     elif isinstance(value, list | tuple):
         yield from (text for inner in value for text in _strings(inner))

@@ -6,17 +6,16 @@ folders do, by the rules that Hugging Face data sets follow. No code of a data s
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import yaml
 
 from assay.data.nearest import did_you_mean
 from assay.data.sources.source import KINDS_OF_FILE, DataSource, kind_of_name
 from assay.errors import DataError
+from assay.fetch.record import card_fields
 
 _ABOUT = frozenset(
     {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json"}
@@ -34,32 +33,11 @@ _NO_SPLITS = frozenset({"data", "part"})
 """What writers call the shards of a split whose name is the folder's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
-    """The YAML header of a README; empty where there is none."""
-
-    fields: Mapping[str, Any]
-
-    def configs(self) -> list[Mapping[str, Any]]:
-        """The configurations that say which files they hold, in order."""
-        listed = self.fields.get("configs")
-        entries = listed if isinstance(listed, list) else []
-        return [entry for entry in entries if isinstance(entry, dict) and "data_files" in entry]
-
-
-def read_card(directory: Path) -> Card:
-    """The header of the README of a directory."""
-    readme = directory / "README.md"
-    if not readme.is_file():
-        return Card({})
-    text = readme.read_text("utf-8", errors="replace").lstrip("\ufeff \r\n").replace("\r\n", "\n")
-    if not text.startswith("---\n"):
-        return Card({})
-    try:
-        fields = yaml.safe_load(text.removeprefix("---\n").split("\n---", 1)[0])
-    except yaml.YAMLError:
-        return Card({})
-    return Card(fields if isinstance(fields, dict) else {})
+def card_configs(directory: Path) -> list[Mapping[str, Any]]:
+    """The configurations of a README that say which files they hold, in order."""
+    listed = card_fields(directory).get("configs")
+    entries = listed if isinstance(listed, list) else []
+    return [entry for entry in entries if isinstance(entry, dict) and "data_files" in entry]
 
 
 def is_data_file(path: Path) -> bool:
@@ -96,12 +74,17 @@ def splits_in(
         DataError: the directory has no data files, or no such configuration, or several and none
             is named.
     """
-    where = name or str(directory)
-    card = read_card(directory)
-    configs = card.configs()
+    return _splits_and_gaps(directory, config, name or str(directory))[0]
+
+
+def _splits_and_gaps(
+    directory: Path, config: str | None, where: str
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    """The splits, and by split the first pattern of the README that matches no data file."""
+    configs = card_configs(directory)
+    gaps: dict[str, str] = {}
     if configs:
-        entry = _chosen_config(configs, config, where)
-        splits = _splits_of_config(entry, directory)
+        splits, gaps = _splits_of_config(_chosen_config(configs, config, where), directory)
     elif config is not None:
         folders = sorted(path.name for path in directory.iterdir() if path.is_dir())
         if config not in folders:
@@ -110,9 +93,19 @@ def splits_in(
     else:
         splits = _splits_by_name(directory)
     splits = {split: files for split, files in splits.items() if files}
+    if not splits and gaps:
+        raise _nothing_there(*next(iter(gaps.items())), where)
     if not splits:
         raise DataError("holds no data file", where=where, mend=f"give {KINDS_OF_FILE}")
-    return splits
+    return splits, gaps
+
+
+def _nothing_there(split: str, pattern: str, where: str) -> DataError:
+    return DataError(
+        f"holds no data file '{pattern}', which its README names for the split '{split}'",
+        where=where,
+        mend="fetch it, mend the README, or name another split",
+    )
 
 
 def every_split(directory: Path, *, name: str) -> dict[str, list[Path]]:
@@ -121,13 +114,13 @@ def every_split(directory: Path, *, name: str) -> dict[str, list[Path]]:
     Raises:
         DataError: the directory has no data files.
     """
-    configs = read_card(directory).configs()
+    configs = card_configs(directory)
     if len(configs) < 2:
         return splits_in(directory, name=name)
     return {
         f"{entry.get('config_name', 'default')}:{split}": files
         for entry in configs
-        for split, files in _splits_of_config(entry, directory).items()
+        for split, files in _splits_of_config(entry, directory)[0].items()
         if files
     }
 
@@ -136,9 +129,13 @@ def files_of_split(directory: Path, source: DataSource, config: str | None = Non
     """The files of the split that a source names; without a name, of the only one.
 
     Raises:
-        DataError: as `splits_in`; there is no such split; or there are several and none is named.
+        DataError: as `splits_in`; there is no such split; or there are several and none is named;
+            or the README names files for it that are not there.
     """
-    splits = splits_in(directory, config, name=source.path)
+    splits, gaps = _splits_and_gaps(directory, config, source.path)
+    for split, pattern in gaps.items():
+        if source.split in (None, split):
+            raise _nothing_there(split, pattern, source.path)
     if source.split is None:
         if len(splits) > 1:
             raise DataError(
@@ -176,61 +173,60 @@ def _chosen_config(
     raise DataError(
         f"has the configurations {', '.join(named)}, and none is named",
         where=where,
-        mend=f"name one behind a colon, as in {where}:{first}",
+        mend=f"name one behind a colon, as in {where}:{first}; of a directory, name its files",
     )
 
 
-def _splits_of_config(entry: Mapping[str, Any], directory: Path) -> dict[str, list[Path]]:
+def _splits_of_config(
+    entry: Mapping[str, Any], directory: Path
+) -> tuple[dict[str, list[Path]], dict[str, str]]:
+    files = data_files(directory)
+    splits: dict[str, dict[Path, None]] = {}
+    gaps: dict[str, str] = {}
+    for split, pattern in _patterns(entry):
+        found = _matches(directory, pattern, files)
+        splits.setdefault(split, {}).update(dict.fromkeys(found))
+        if not found:
+            gaps.setdefault(split, pattern)
+    return {split: list(found) for split, found in splits.items()}, gaps
+
+
+def _patterns(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The patterns of a configuration, each with its split."""
     base = str(entry.get("data_dir") or "").strip("/")
     data = entry["data_files"]
-    listed = data if isinstance(data, list) else [data]
-    splits: dict[str, list[Path]] = {}
-    for item in listed:
+    for item in data if isinstance(data, list) else [data]:
         if isinstance(item, Mapping) and "path" in item:
-            split, patterns = str(item.get("split", "train")), item["path"]
-        elif isinstance(item, Mapping):  # {train: ..., test: ...}
-            for name, patterns in item.items():
-                splits.setdefault(str(name), []).extend(_matches(directory, base, patterns))
-            continue
-        else:
-            split, patterns = "train", item
-        splits.setdefault(split, []).extend(_matches(directory, base, patterns))
-    return splits
+            named: Mapping[Any, Any] = {item.get("split", "train"): item["path"]}
+        else:  # {train: ..., test: ...}, or patterns of the only split
+            named = item if isinstance(item, Mapping) else {"train": item}
+        for split, patterns in named.items():
+            for pattern in patterns if isinstance(patterns, list) else [patterns]:
+                yield str(split), f"{base}/{pattern}" if base else str(pattern)
 
 
-def _matches(directory: Path, base: str, patterns: object) -> list[Path]:
-    """The data files that match patterns of a README; none outside the directory."""
-    found: dict[Path, None] = {}
-    files = data_files(directory)
-    for pattern in patterns if isinstance(patterns, list) else [patterns]:
-        wanted = _glob_to_regex(f"{base}/{pattern}" if base else str(pattern))
-        for path in files:
-            if wanted.fullmatch(path.relative_to(directory).as_posix()):
-                found[path] = None
-    return list(found)
+def _matches(directory: Path, pattern: str, files: list[Path]) -> list[Path]:
+    """Those of the files of a directory that match a pattern of its README."""
+    found = {
+        directory / path
+        for one in _without_braces(pattern)
+        # Path.glob takes neither absolute patterns nor `**` beside other characters.
+        for path in glob.glob(one, root_dir=directory, recursive=True)  # noqa: PTH207
+    }
+    return [path for path in files if path in found]
 
 
-def _glob_to_regex(pattern: str) -> re.Pattern[str]:
-    pattern = pattern.removeprefix("./")
-    out = []
-    at = 0
-    while at < len(pattern):
-        if pattern.startswith("**/", at):
-            out.append("(?:.*/)?")
-            at += 3
-        elif pattern.startswith("**", at):
-            out.append(".*")
-            at += 2
-        elif pattern[at] == "*":
-            out.append("[^/]*")
-            at += 1
-        elif pattern[at] == "?":
-            out.append("[^/]")
-            at += 1
-        else:
-            out.append(re.escape(pattern[at]))
-            at += 1
-    return re.compile("".join(out))
+def _without_braces(pattern: str) -> list[str]:
+    """`{a,b}.csv` as `a.csv` and `b.csv`."""
+    braces = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
+    if braces is None:
+        return [pattern]
+    before, behind = pattern[: braces.start()], pattern[braces.end() :]
+    return [
+        whole
+        for inner in braces[1].split(",")
+        for whole in _without_braces(before + inner + behind)
+    ]
 
 
 def _splits_by_name(directory: Path) -> dict[str, list[Path]]:

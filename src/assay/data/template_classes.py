@@ -16,7 +16,13 @@ from typing import Any, ClassVar
 
 from assay.data.formats.building import Messages, answer, row_group
 from assay.data.formats.messages import assistant, user
-from assay.data.formats.registry import Format, FormatOptions, add_format, remove_format
+from assay.data.formats.registry import (
+    Format,
+    FormatOptions,
+    add_format,
+    registered_formats,
+    remove_format,
+)
 from assay.data.records import Comparison, Group, Message, Source
 from assay.data.strict_json import JsonObject
 from assay.data.templates import NO_TOOLS, End, register_jinja
@@ -24,6 +30,8 @@ from assay.data.templates import Template as JinjaTemplate
 from assay.errors import DataError, TemplateError
 
 EQUAL = "equal by check_equal"
+_IN_TURN = "this template reads user and assistant in turn"
+"""What the templates of classes say, and no other."""
 _MARK = "\ue000"
 
 
@@ -89,7 +97,7 @@ class _Pieces:
             NO_TOOLS + f"{{{{ {json.dumps(self.system, ensure_ascii=False)} }}}}"
             "{%- for message in messages -%}"
             "{%- if message.role != ('user' if loop.index0 % 2 == 0 else 'assistant') -%}"
-            "{{ raise_exception('this template reads user and assistant in turn') }}"
+            f"{{{{ raise_exception('{_IN_TURN}') }}}}"
             "{%- endif -%}"
             "{%- if message.role == 'user' -%}"
             f"{{{{ {json.dumps(self.before_user, ensure_ascii=False)} + message.content"
@@ -113,20 +121,17 @@ class _Pieces:
             self.after_user + self.before_answer,
             self.after_user,
         ):
-            if text.startswith(beginning) and text.endswith(ending):
-                if len(text) < len(beginning) + len(ending):
-                    break
-                return self._turns(text[len(beginning) : len(text) - len(ending)])
+            inside = _between(text, beginning, ending)
+            if inside is not None:
+                return self._turns(inside)
         raise _not_its_own(what)
 
     def answer(self, text: str, prompt: Messages, what: str) -> str:
         """What follows a prompt in a whole text."""
-        before = self.text(prompt) + self.before_answer
-        if not (text.startswith(before) and text.endswith(self.after_answer)):
+        said = _between(text, self.text(prompt) + self.before_answer, self.after_answer)
+        if said is None:
             raise _not_its_own(what)
-        if len(text) < len(before) + len(self.after_answer):
-            raise _not_its_own(what)
-        return text[len(before) : len(text) - len(self.after_answer)]
+        return said
 
     def text(self, messages: Messages) -> str:
         """What the template renders."""
@@ -185,10 +190,33 @@ def register_template(
 
 def is_template_class(name: str) -> bool:
     """Whether a template reads raw rows, too."""
-    return name in _CLASSES
+    return name in _readers()
 
 
-_CLASSES: set[str] = set()
+def format_by_template(format: str, template: str) -> str:
+    """The format that rows are read by: a template class reads them itself, unless one is named.
+
+    Args:
+        format: what the user says of the rows, `auto` if nothing.
+        template: the template that the model reads with.
+    """
+    return template if format == "auto" and is_template_class(template) else format
+
+
+def is_of_a_class(jinja: str) -> bool:
+    """Whether a Jinja text was made of a template class, which need not be known here."""
+    return _IN_TURN in jinja
+
+
+def template_class_modules() -> set[str]:
+    """Names of the modules that the registered classes and their bases stand in."""
+    classes = (reader.template_class for reader in _readers().values())
+    return {one.__module__ for known in classes for one in known.__mro__ if one is not object}
+
+
+def _readers() -> dict[str, _RowReader]:
+    found = {known.name: getattr(known.read, "__self__", None) for known in registered_formats()}
+    return {name: reader for name, reader in found.items() if isinstance(reader, _RowReader)}
 
 
 def _add(name: str, template_class: type, end: End) -> None:
@@ -204,7 +232,7 @@ def _add(name: str, template_class: type, end: End) -> None:
         )
     }
     compares = own["format_preference_sample"] is not None
-    reader = _RowReader(name, pieces, own)
+    reader = _RowReader(name, template_class, pieces, own)
     add_format(
         Format(
             name,
@@ -221,7 +249,6 @@ def _add(name: str, template_class: type, end: End) -> None:
     except TemplateError:
         remove_format(name)
         raise
-    _CLASSES.add(name)
 
 
 _Method = Callable[[JsonObject], Any]
@@ -230,6 +257,7 @@ _Method = Callable[[JsonObject], Any]
 @dataclass(frozen=True, slots=True)
 class _RowReader:
     name: str
+    template_class: type
     pieces: _Pieces
     own: Mapping[str, _Method | None]
 
@@ -237,16 +265,25 @@ class _RowReader:
         """One row, by the methods of the class."""
         if self.own["format_preference_sample"] is None:
             return self._supervised(row, source)
+        if self.own["check_equal"] is not None and self._run("check_equal", row):
+            return self._equal(row, source)
+        return self._preference(row, source)
+
+    def _equal(self, row: JsonObject, source: Source) -> Group:
+        """A row that prefers nothing; its answers are there where the class can tell them."""
+        try:
+            return replace(self._preference(row, source), comparisons=(), left_out=EQUAL)
+        except DataError:
+            return Group(f"#{source.line}", source, (), (), extra=dict(row), left_out=EQUAL)
+
+    def _preference(self, row: JsonObject, source: Source) -> Group:
         texts = self._call("format_preference_sample", row, "better_text", "worse_text")
         prompt = self._prompt(row, texts)
         answers = [
             answer((assistant(self.pieces.answer(text, prompt, f"{self.name}: {key}")),), key)
             for key, text in texts.items()
         ]
-        group = row_group(source, prompt, tuple(answers), Comparison(0, 1, "a"), extra=dict(row))
-        if self.own["check_equal"] is not None and self._run("check_equal", row):
-            return replace(group, left_out=EQUAL)
-        return group
+        return row_group(source, prompt, tuple(answers), Comparison(0, 1, "a"), extra=dict(row))
 
     def _supervised(self, row: JsonObject, source: Source) -> Group:
         found = self._call("format_supervised_sample", row, "text", "prompt")
@@ -258,16 +295,18 @@ class _RowReader:
         if self.own["format_prompt_only_sample"] is not None:
             (text,) = self._call("format_prompt_only_sample", row, "text").values()
             return self.pieces.prompt(text, f"{self.name}: the prompt's text")
-        # Both texts begin with the prompt, and the answer's mark ends it.
+        # Both texts begin with the prompt, and the last mark of an answer that they share ends it.
         better, worse = texts.values()
+        differ = (at for at, (a, b) in enumerate(zip(better, worse, strict=False)) if a != b)
+        shared = better[: next(differ, len(worse))]
         mark = self.pieces.after_user + self.pieces.before_answer
-        end = better.find(mark, len(self.pieces.system + self.pieces.before_user))
-        if not mark.strip() or end < 0 or worse[: end + len(mark)] != better[: end + len(mark)]:
+        end = shared.rfind(mark, len(self.pieces.system + self.pieces.before_user))
+        if not mark.strip() or end < 0:
             raise DataError(
                 f"{self.name} does not say where the prompt of its texts ends",
                 mend="give the class a method format_prompt_only_sample",
             )
-        return self.pieces.prompt(better[: end + len(mark)], f"{self.name}: better_text")
+        return self.pieces.prompt(shared[: end + len(mark)], f"{self.name}: better_text")
 
     def _call(self, method: str, row: JsonObject, *keys: str) -> dict[str, str]:
         found = self._run(method, row)
@@ -286,8 +325,8 @@ class _RowReader:
                 f"{self.name} has no method {method}", mend="add it, or name another format"
             )
         try:
-            return call(row)
-        except Exception as error:  # It is the user's own code.
+            return call(dict(row))
+        except (Exception, SystemExit) as error:  # It is the user's own code.
             raise DataError(
                 f"{self.name}.{method} fails on it ({type(error).__name__}: {error})",
                 mend="mend the row or the class, or name another format",
@@ -323,6 +362,14 @@ def _around(name: str, key: str, template: str, field: str) -> tuple[str, str]:
             mend=f"write it as '... {{{field}}} ...', other braces doubled",
         )
     return pieces[0], pieces[1]
+
+
+def _between(text: str, before: str, after: str) -> str | None:
+    """What stands between two pieces that a text begins and ends with; None if it does not."""
+    whole = len(text) >= len(before) + len(after)
+    if not (whole and text.startswith(before) and text.endswith(after)):
+        return None
+    return text[len(before) : len(text) - len(after)]
 
 
 def _not_its_own(what: str) -> DataError:

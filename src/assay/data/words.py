@@ -4,15 +4,18 @@ GPT-2's scheme, which most decoders use: a regular expression cuts a text into w
 a word becomes a printable character, and merges never cross words (Sennrich et al., 2016, section
 3.2; Radford et al., 2019, section 2.2). So the ids of a text are those of its words in a row.
 
-The expression runs in another engine here than in the tokenizer. The two agree on characters whose
-Unicode classes have been settled for decades; a text with any other is left to the tokenizer.
+The expression runs in Python's own engine, which is twice as fast as those that know the classes
+of Unicode: the letters and numbers among the characters whose classes have been settled for decades
+are written out. A text with any other character is left to the tokenizer.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
-
-import regex
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -25,7 +28,7 @@ _SPLITS = [
     for numbers in (r"\p{N}", r"\p{N}{1,3}")
 ]
 """Of Qwen 2 and 3, and of Llama 3. Each matches every character."""
-_SETTLED = regex.compile(
+_SETTLED = re.compile(
     r"[\t\n\r -~"  # ASCII
     r"\u00a1-\u00ac\u00ae-\u00ff"  # Latin-1 without the no-break space and the soft hyphen
     r"\u0400-\u045f"  # Cyrillic
@@ -47,7 +50,7 @@ class WordEncoder:
 
     def __init__(self, backend: Tokenizer, pattern: str) -> None:
         self._model = backend.model
-        self._words = regex.compile(pattern).findall
+        self._words = re.compile(written_out(pattern)).findall
         self._known: dict[str, list[int]] = {}
 
     def encode(self, text: str) -> list[int] | None:
@@ -56,17 +59,38 @@ class WordEncoder:
             return None
         if len(self._known) > _KEPT_WORDS:
             self._known.clear()
-        ids: list[int] = []
-        known = self._known
-        for word in self._words(text):
-            found = known.get(word)
-            ids += self._merge(word) if found is None else found
-        return ids
+        words, known = self._words(text), self._known
+        try:
+            return list(chain.from_iterable(map(known.__getitem__, words)))
+        except KeyError:  # A word that was not met before.
+            known.update((word, self._merged(word)) for word in words if word not in known)
+            return list(chain.from_iterable(map(known.__getitem__, words)))
 
-    def _merge(self, word: str) -> list[int]:
+    def _merged(self, word: str) -> list[int]:
         mapped = "".join([_PRINTABLE[byte] for byte in word.encode()])
-        ids = self._known[word] = [token.id for token in self._model.tokenize(mapped)]
-        return ids
+        return [token.id for token in self._model.tokenize(mapped)]
+
+
+def written_out(pattern: str) -> str:
+    r"""An expression with `\p{L}` and `\p{N}` as the settled letters and numbers, for `re`."""
+    classes = {r"\p{L}": _settled("L"), r"\p{N}": _settled("N")}
+    parts = []
+    within = False
+    for part in re.findall(r"\\p\{[LN]\}|\\.|.", pattern):
+        within = part == "[" or (within and part != "]")
+        ranges = classes.get(part)
+        parts.append(part if ranges is None else ranges if within else f"[{ranges}]")
+    return "".join(parts)
+
+
+@cache
+def _settled(kind: str) -> str:
+    """The settled characters of a kind (the first letter of their category), as ranges."""
+    codes = [code for code in range(0x10000) if unicodedata.category(chr(code))[0] == kind]
+    codes = [code for code in codes if _SETTLED.fullmatch(chr(code))]
+    ends = [(a, b) for a, b in zip([-1, *codes], [*codes, 0x10001], strict=True) if b != a + 1]
+    firsts, lasts = [b for _, b in ends[:-1]], [a for a, _ in ends[1:]]
+    return "".join(f"{chr(a)}-{chr(b)}" for a, b in zip(firsts, lasts, strict=True))
 
 
 def words_pattern(spec: dict[str, Any]) -> str | None:

@@ -14,15 +14,17 @@ from rich.text import Text
 
 from assay.config import OverLength
 from assay.data.encoding import EncodedData, encode_groups
-from assay.data.loading import LoadedData, load_groups, write_bad_rows
+from assay.data.loading import LoadedData, write_bad_rows
 from assay.data.rows import BadRow
-from assay.data.sources import DataSource
+from assay.data.sources import DataSource, locate
 from assay.errors import ConfigError, OutputError
 from assay.evaluate.evaluator import Evaluation, about_input, evaluate_groups, write_evaluation
 from assay.evaluate.metrics import Scored
+from assay.evaluate.rows import load_rows
 from assay.files import check_place
 from assay.model.loading import load_reward_model
-from assay.model.locate import checkpoints_in
+from assay.model.locate import checkpoints_in, locate_model
+from assay.model.metadata import Metadata
 from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
 
@@ -53,16 +55,24 @@ def evaluate_command(
     """
     if options.output is not None:
         _check_output(options.output)
-    loaded = load_groups([source], on_bad_row=options.on_bad_row, limit=options.limit)
+    locate(source)
+    models = _checkpoints(model) if all_checkpoints else [Path(model)]
+    names = [str(path) for path in models] if all_checkpoints else [model]
+    located = [locate_model(name).path for name in names]
+    loaded = load_rows(
+        source,
+        Metadata.read(located[0]),
+        template=options.template,
+        on_bad_row=options.on_bad_row,
+        limit=options.limit,
+    )
     refused: list[BadRow] = []
-    models = [Path(model)] if not all_checkpoints else _checkpoints(model)
     results = []
-    for path in models:
+    for path, name, directory in zip(models, names, located, strict=True):
         output = options.output
         if output is not None and all_checkpoints:
             output = output / path.name
-        name = str(path) if all_checkpoints else model
-        result, refused = _evaluate_one(name, source, loaded, options, output)
+        result, refused = _evaluate_one(name, directory, source, loaded, options, output)
         results.append(result)
     if all_checkpoints:
         _print_checkpoints(models, results)
@@ -101,11 +111,16 @@ def print_results(results: dict[str, Any]) -> None:
 
 
 def _evaluate_one(
-    name: str, source: DataSource, loaded: LoadedData, options: EvalOptions, output: Path | None
+    name: str,
+    directory: Path,
+    source: DataSource,
+    loaded: LoadedData,
+    options: EvalOptions,
+    output: Path | None,
 ) -> tuple[dict[str, Any], list[BadRow]]:
     """The contents of `results.json`, and the rows that the template refused."""
     model = load_reward_model(
-        name,
+        str(directory),
         base=options.base,
         template=options.template,
         device=options.device,

@@ -79,23 +79,27 @@ def chat_template(directory: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def card_licence(directory: Path) -> str:
-    """The licence in the metadata of the card, README.md, or `unknown`."""
+def card_fields(directory: Path) -> dict[str, Any]:
+    """The YAML header of the card, README.md; nothing where there is none."""
     card = directory / "README.md"
     if not card.is_file():
-        return UNKNOWN_LICENCE
-    parts = card.read_text("utf-8", errors="replace").split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip("\ufeff \n"):
-        return UNKNOWN_LICENCE
+        return {}
+    text = card.read_text("utf-8", errors="replace").lstrip("\ufeff \r\n").replace("\r\n", "\n")
+    if not text.startswith("---\n"):
+        return {}
     try:
-        metadata = yaml.safe_load(parts[1])
+        fields = yaml.safe_load(text.removeprefix("---\n").split("\n---", 1)[0])
     except yaml.YAMLError:
-        return UNKNOWN_LICENCE
-    if not isinstance(metadata, dict):
-        return UNKNOWN_LICENCE
-    licence = metadata.get("license")
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def card_licence(directory: Path) -> str:
+    """The licence that the card names, or `unknown`."""
+    fields = card_fields(directory)
+    licence = fields.get("license")
     if licence == "other":  # the hub's word for a licence with its own text
-        licence = metadata.get("license_name") or licence
+        licence = fields.get("license_name") or licence
     if isinstance(licence, list):
         licence = ", ".join(str(part) for part in licence)
     return str(licence) if licence else UNKNOWN_LICENCE

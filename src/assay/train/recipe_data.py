@@ -11,10 +11,10 @@ import numpy as np
 from assay.config import Recipe, SourceConfig
 from assay.data.mixing import Share, is_held_out, mixed
 from assay.data.rendering import Renderer
-from assay.data.sources import DataSource, locate
+from assay.data.sources import DataSource, locate, locate_all
 from assay.data.store import Account, Preparation, StoredData, check_dropped, prepare_source
 from assay.data.store.joining import JoinedData
-from assay.data.template_classes import is_template_class
+from assay.data.template_classes import format_by_template
 from assay.errors import ConfigError, DataError
 
 HELD_OUT = "held-out"
@@ -30,12 +30,17 @@ class RecipeData:
 
     def stores(self) -> list[tuple[str, StoredData]]:
         """Each store under a name for people."""
-        train = [(f"train {data.account.source['path']}", data) for data in self.train]
+        train = [(f"train {_key(data)}", data) for data in self.train]
         return train + [(f"eval {name}", data) for name, _, data in self.evals]
 
     def table(self) -> list[tuple[str, Account]]:
         """The account of each source under its name."""
         return [(name, data.account) for name, data in self.stores()]
+
+
+def _key(data: StoredData) -> str:
+    path, split = data.account.source["path"], data.account.source["split"]
+    return f"{path}:{split}" if split else str(path)
 
 
 def prepare_recipe(
@@ -85,11 +90,21 @@ def recipe_sources(recipe: Recipe) -> list[DataSource]:
     """The sources of `data.train` and then of `data.eval`, seen to be there.
 
     Raises:
-        DataError: one is not; a typo in the last costs no preparation of the first.
+        DataError: one is not, so that a typo in the last costs no preparation of the first; or a
+            file of `data.train` comes twice.
+        ConfigError: two of them are standard input.
     """
     configs = [*recipe.data.train, *recipe.data.eval]
+    if sum(config.path == "-" for config in configs) > 1:
+        raise ConfigError(
+            "standard input is named twice, and can be read once",
+            where="data",
+            mend="write it to a file first",
+        )
     sources = [data_source(config, recipe.model.template) for config in configs]
-    for source in sources:
+    count = len(recipe.data.train)
+    locate_all(sources[:count])
+    for source in sources[count:]:
         locate(source)
     return sources
 
@@ -116,7 +131,8 @@ def mix_and_split(recipe: Recipe, data: RecipeData) -> tuple[JoinedData, JoinedD
     """The groups to train on, and those of them that are held out for evaluation instead.
 
     Raises:
-        ConfigError: a source has fewer groups than the recipe takes of it.
+        ConfigError: a source has fewer groups than the recipe takes of it, or `data.held_out`
+            leaves nothing on one side.
     """
     seed, fraction = recipe.train.seed, recipe.data.held_out
     kept, held = [], []
@@ -136,7 +152,24 @@ def mix_and_split(recipe: Recipe, data: RecipeData) -> tuple[JoinedData, JoinedD
         groups if len(numbers) == len(groups) else groups.take(numbers)
         for groups, numbers in zip(kept, chosen, strict=True)
     ]
-    return JoinedData(data.train, train), JoinedData(data.train, held) if fraction else None
+    if not fraction:
+        return JoinedData(data.train, train), None
+    sides = JoinedData(data.train, train), JoinedData(data.train, held)
+    _check_sides(recipe, *sides)
+    return sides
+
+
+def _check_sides(recipe: Recipe, train: JoinedData, held: JoinedData) -> None:
+    """Both sides have something to say; better now than after the training."""
+    what = f"data.held_out {recipe.data.held_out} with seed {recipe.train.seed}"
+    if not len(train.groups):
+        raise ConfigError(f"{what} holds back every prompt", mend="lower data.held_out")
+    if all(c.outcome == "tie" for group in held.groups for c in group.comparisons):
+        ties = f"{len(held.groups)} prompts with ties alone" if len(held.groups) else "no prompt"
+        raise ConfigError(
+            f"{what} holds back {ties}: nothing to evaluate on",
+            mend="raise data.held_out, or name a file in data.eval",
+        )
 
 
 def fingerprints(recipe: Recipe, stores: Sequence[StoredData]) -> dict[str, str]:
@@ -147,10 +180,9 @@ def fingerprints(recipe: Recipe, stores: Sequence[StoredData]) -> dict[str, str]
 
 def data_source(source: SourceConfig, template: str) -> DataSource:
     """A source of a recipe as the readers of rows take it; a template class reads rows, too."""
-    by_class = source.format == "auto" and is_template_class(template)
     return DataSource(
         source.path,
-        format=template if by_class else source.format,
+        format=format_by_template(source.format, template),
         split=source.split,
         name=source.name,
         label=source.label,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from assay.data.rendering import TokenIds
+from assay.data.rendering import TokenIds, common_prefix
 
 MIN_SHARED_TOKENS = 32
 """Sequences of different families always share a prefix of at least so many tokens."""
@@ -126,18 +126,6 @@ def shared_lengths(
     num_tokens = sum(map(len, sequences)) - sum(needed)
     enough = MIN_SHARED_PART * num_tokens
     return [0, *(_worthwhile(at, common, needed, enough) for at in range(len(common)))]
-
-
-def common_prefix(first: TokenIds, second: TokenIds) -> int:
-    """Length of the longest prefix that two sequences have in common."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if first[low:middle] == second[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def _needed_by_families(families: Sequence[int], common: Sequence[int]) -> list[int]:

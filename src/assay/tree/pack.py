@@ -6,7 +6,7 @@ Shapes: T tree tokens, R sequences, S scored rows, K gathered keys.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -109,7 +109,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class Pack:
-    """One row of T tree tokens with the R rows that are scored. On the model's device."""
+    """One row of T tree tokens with the R rows that are scored. On the model's device.
+
+    Scored is the last token of each sequence; or, with `starts`, all of its tokens from one on,
+    sequence after sequence, so that a row that several share is there several times.
+    """
 
     ids_T: Tensor
     position_T: Tensor
@@ -129,9 +133,15 @@ class Pack:
         *,
         families: Sequence[int] | None = None,
         share: bool = True,
+        starts: Sequence[int] | None = None,
     ) -> Pack:
-        """Pack sequences; `assay.tree.layout.grow` says what the arguments mean."""
-        return cls.planted(grow(sequences, families=families, share=share), device)
+        """Pack sequences; `assay.tree.layout.grow` says what the arguments mean.
+
+        `starts` is the first scored position of each sequence.
+        """
+        tree = grow(sequences, families=families, share=share)
+        pack = cls.planted(tree, device)
+        return pack if starts is None else pack.scored_from(tree, starts)
 
     @classmethod
     def planted(cls, tree: Tree, device: torch.device) -> Pack:
@@ -141,4 +151,17 @@ class Pack:
             torch.tensor(tree.positions, device=device),
             torch.tensor(tree.scored_rows, device=device),
             Layout(tree.segments, tree.scored_rows, device),
+        )
+
+    def scored_from(self, tree: Tree, starts: Sequence[int]) -> Pack:
+        """The pack of a tree with all tokens of each sequence scored from one on."""
+        rows = tuple(
+            row
+            for sequence, start in enumerate(starts)
+            for row in tree.path_index(sequence)[start:]
+        )
+        return replace(
+            self,
+            scored_row_R=torch.tensor(rows, device=self.scored_row_R.device),
+            layout=replace(self.layout, scored_rows=rows),
         )

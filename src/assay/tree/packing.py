@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from assay.data.rendering import TokenIds
-from assay.tree.layout import (
-    MIN_SHARED_TOKENS,
-    common_prefix,
-    reading_order,
-    shared_lengths,
-)
+from assay.data.rendering import TokenIds, common_prefix
+from assay.tree.layout import MIN_SHARED_TOKENS, reading_order, shared_lengths
 
 
 def tree_tokens(sequences: Sequence[TokenIds]) -> int:

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data.audit.signals import signals_of
-from assay.data.audit.texts import asked, excerpt, message_text, script_of, words
+from assay.data.audit.texts import excerpt, script_of, words
 from assay.data.prompts import normalised
-from assay.data.records import Message
 
 
 @pytest.mark.parametrize(
@@ -60,17 +59,6 @@ def test_normalising_leaves_no_case_and_no_double_space(text: str) -> None:
 def test_every_text_has_a_script_and_signals(text: str) -> None:
     assert script_of(text.encode("utf-8", "ignore").decode())
     assert signals_of(text, set()).characters == len(text)
-
-
-def test_a_message_says_its_reasoning_content_and_calls() -> None:
-    message = Message("assistant", "four", tool_calls=({"name": "add"},), reasoning_content="2 + 2")
-    assert message_text(message) == '2 + 2\nfour\n[{"name": "add"}]'
-    assert message_text(Message("user", "")) == ""
-
-
-def test_system_messages_are_not_what_is_asked() -> None:
-    prompt = (Message("system", "be kind"), Message("user", "a"), Message("assistant", "b"))
-    assert asked(prompt) == "a\nb"
 
 
 def test_excerpt_is_one_short_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from assay.data.audit.places import without_directory
 from assay.data.audit.report import FileAccount, Reason
 from assay.data.audit.shortcuts import Shortcut
 from assay.data.audit.verdict import judge
+from assay.data.loading import load_groups
 from assay.data.sources import DataSource
 from assay.errors import ConfigError, DataError, OutputError
 
@@ -156,6 +158,29 @@ def test_rows_of_a_json_list_become_lines_with_the_same_values(tmp_path: Path) -
     write_fixed(audit(sources(train)), sources(train), tmp_path / "clean.jsonl")
     lines = (tmp_path / "clean.jsonl").read_text("utf-8").rstrip("\n").split("\n")
     assert [json.loads(line) for line in lines] == [rows[0], rows[2]]
+
+
+def test_rows_of_a_table_become_json_that_is_read_as_they_were(tmp_path: Path) -> None:
+    train = tmp_path / "rows.csv"
+    with train.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["prompt", "chosen", "rejected", "margin", "note"])
+        table.writerow(["q, 1", "two\nlines", "bad", "1.50", "7"])
+        table.writerow(["same", "x", "x", "1", ""])
+        table.writerow(["42", "true", '[{"a": 1}]', "", "ü"])
+    fixed = write_fixed(audit(sources(train)), sources(train), tmp_path / "clean.jsonl")
+    lines = fixed.output.read_text("utf-8").rstrip("\n").split("\n")
+    assert [json.loads(line) for line in lines] == [
+        row("q, 1", "two\nlines", "bad", margin=1.5, note="7"),
+        row("42", "true", '[{"a": 1}]', margin=None, note="ü"),
+    ]
+    before, after = (
+        [(g.prompt, g.responses, g.comparisons[0].margin) for g in load_groups(source).groups]
+        for source in (sources(train), sources(fixed.output))
+    )
+    assert before == after
+    (removed,) = fixed.removed_file.read_text("utf-8").splitlines()
+    assert json.loads(removed)["raw"] == "same,x,x,1,\r\n"
 
 
 def test_a_source_that_changed_in_between_leaves_no_cleaned_file(

@@ -31,10 +31,12 @@ from transformers import PreTrainedTokenizerFast
 from assay.data.rendering import Renderer
 from assay.data.sources import DataSource
 from assay.data.store import Preparation, chunks, prepare_source
+from assay.data.store import workers as workers_module
 from assay.data.templates import resolve_template
 
 tokenizer, rows, output, workers, event, count = sys.argv[1:]
 chunks.ROWS_IN_MEMORY, chunks._ROWS, chunks._FEWEST = 20, 16, 4
+workers_module._STARTING = 0
 waiting = int(count)
 
 def hook(name, args):
@@ -118,6 +120,45 @@ def test_killed_at_random_moments(killed: Killed, unbroken: dict[str, str]) -> N
         process.kill()
         process.communicate()
         assert killed.finish(f"random-{number}", workers=2) == unbroken
+
+
+@pytest.mark.parametrize("stage", ["_move", "check_errors"])
+def test_what_was_to_become_another_store_is_not_used(
+    stage: str, preparation: MakePreparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an output of the user's, the workshop of other rows and settings has the same name."""
+    monkeypatch.setattr(chunking, "ROWS_IN_MEMORY", 20)
+    monkeypatch.setattr(chunking, "_FEWEST", 4)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    rows, output = tmp_path / "rows.jsonl", tmp_path / "store"
+    source = DataSource(str(write(rows, lines_of(60))))
+    with monkeypatch.context() as patch:
+        patch.setattr(building, stage, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_source(source, preparation(), workers=1, output=output)
+    assert list((tmp_path / ".store.partial").rglob("shard-*"))
+    write(rows, lines_of(60, seed=1))
+    other = preparation("cvalues-zh")
+    store = prepare_source(source, other, workers=1, output=output)
+    fresh = prepare_source(source, other, workers=1, output=tmp_path / "fresh")
+    assert bytes_of(store.path) == bytes_of(fresh.path)
+
+
+def test_a_store_that_another_process_put_there_first(
+    preparation: MakePreparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = DataSource(str(write(tmp_path / "rows.jsonl", lines_of(20))))
+    first = prepare_source(source, preparation(), output=tmp_path / "first")
+
+    def late(store: Path, final: Path) -> None:
+        first.path.rename(final)
+
+    monkeypatch.setattr(building, "_move", late)
+    with pytest.raises(OutputError, match="holds a store of other data or settings"):
+        prepare_source(source, preparation(max_length=119), output=tmp_path / "store")
 
 
 def test_what_is_done_is_not_done_again(
@@ -220,8 +261,12 @@ def test_each_ingredient_makes_another_store(
     tokenizer.add_tokens(["question"])
     renderer = Renderer(tokenizer, preparation().renderer.template)
     error = Renderer(preparation().renderer.tokenizer, renderer.template, "special")
+    padded = copy.deepcopy(preparation().renderer.tokenizer)
+    padded.pad_token = "<|endoftext|>"  # A template may write it.
+    padding = Renderer(padded, renderer.template)
     others = {
         "tokenizer": prepare_source(source, replace(preparation(), renderer=renderer)),
+        "padding": prepare_source(source, replace(preparation(), renderer=padding)),
         "special tokens": prepare_source(source, replace(preparation(), renderer=error)),
         "length": prepare_source(source, preparation(max_length=119)),
         "policy": prepare_source(source, preparation(over_length="drop_oldest_turns")),
@@ -230,7 +275,7 @@ def test_each_ingredient_makes_another_store(
         "format": prepare_source(DataSource(str(rows), format="cvalues"), preparation()),
     }
     with monkeypatch.context() as patch:
-        patch.setattr(settings, "_own_code", lambda: "another")
+        patch.setattr(settings, "own_code", lambda: "another")
         others["code"] = prepare_source(source, preparation())
     with monkeypatch.context() as patch:
         patch.setattr(settings, "STORE_VERSION", 0)
@@ -239,6 +284,19 @@ def test_each_ingredient_makes_another_store(
     others["bytes"] = prepare_source(source, preparation())
     paths = {name: store.path for name, store in others.items()} | {"first": first.path}
     assert len(set(paths.values())) == len(paths)
+
+
+def test_the_files_of_a_source_end_where_they_end(
+    preparation: MakePreparation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    rows = [json.dumps({"prompt": f"{n}", "pos_resp": "a", "neg_resp": "b"}) for n in range(4)]
+    for cut, places in ((1, "a:1 b:1 b:2 b:3"), (3, "a:1 a:2 a:3 b:1")):
+        write(tmp_path / "a.jsonl", rows[:cut])
+        write(tmp_path / "b.jsonl", rows[cut:])
+        store = prepare_source(DataSource(str(tmp_path / "?.jsonl")), preparation())
+        found = [group.group.source for group in store.groups]
+        assert [f"{Path(place.file).stem}:{place.line}" for place in found] == places.split()
 
 
 def test_a_damaged_store_is_made_anew(

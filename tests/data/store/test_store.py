@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +26,7 @@ from assay.data.store import (
     prepare_source,
 )
 from assay.data.store import chunks as chunking
+from assay.data.store import workers as working
 from assay.data.store.joining import Joined, JoinedData
 from assay.errors import DataError
 
@@ -34,6 +37,7 @@ def over_the_disk(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(chunking, "ROWS_IN_MEMORY", 20)
     monkeypatch.setattr(chunking, "_ROWS", 16)
     monkeypatch.setattr(chunking, "_FEWEST", 5)
+    monkeypatch.setattr(working, "_STARTING", 0)  # Nothing is done here meanwhile.
     return monkeypatch
 
 
@@ -149,6 +153,58 @@ def test_rated_rows_are_compared_across_chunks(
     check_same(store, path, how)
 
 
+def test_rows_with_one_id_get_their_own(
+    preparation: MakePreparation, tmp_path: Path, over_the_disk: pytest.MonkeyPatch
+) -> None:
+    answers = [{"messages": [{"role": "assistant", "content": text}]} for text in ("a", "b")]
+    rows = [
+        {
+            "assay_group": 1,
+            "id": id,
+            "prompt": [{"role": "user", "content": f"question {number}"}],
+            "responses": answers,
+            "comparisons": [{"a": 0, "b": 1, "outcome": "a"}],
+        }
+        for number, id in enumerate(["one", "two", "one.2", "一"] * 10)
+    ]
+    path = write(tmp_path / "rows.jsonl", [json.dumps(row) for row in rows])
+    how = preparation(group_by="row")
+    store = prepare_source(DataSource(str(path)), how, workers=1, output=tmp_path / "store")
+    ids = [group.group.id for group in store.groups]
+    assert len(set(ids)) == len(ids) == 40
+    assert ids[:5] == ["one", "two", "one.2", "一", f"one@{path}:5"]
+    check_same(store, path, how)
+
+
+@pytest.fixture
+def few_open_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_more_partitions_than_files_may_be_open(
+    preparation: MakePreparation,
+    tmp_path: Path,
+    over_the_disk: pytest.MonkeyPatch,
+    few_open_files: None,
+) -> None:
+    over_the_disk.setattr(chunking, "_FEWEST", 170)
+    system = {"role": "system", "content": "twice"}
+    rows: list[dict[str, Any]] = []
+    for number in range(800):
+        ask = [{"role": "user", "content": f"question {number}"}]
+        long = "too long " * 100 if number % 4 == 1 else "fine"
+        refused = [system, system] if number % 4 == 2 else []
+        rows.append({"prompt": [*refused, *ask], "chosen": long, "rejected": "no"})
+    path = write(tmp_path / "rows.jsonl", [json.dumps(row) for row in rows])
+    how = preparation("cvalues-zh")
+    store = prepare_source(DataSource(str(path)), how, workers=1, output=tmp_path / "store")
+    assert store.account.dropped == {"bad row": 200, "over 120 tokens": 200}
+    check_same(store, path, how)
+
+
 def test_processes_and_partitions_change_nothing(
     preparation: MakePreparation, tmp_path: Path, over_the_disk: pytest.MonkeyPatch
 ) -> None:
@@ -214,22 +270,6 @@ def test_joined_stores(preparation: MakePreparation, tmp_path: Path) -> None:
     assert joined.num_comparisons == sum(len(group.comparisons) for group in expected)
     assert list(joined.skipped) == [*stores[0].skipped, *stores[1].skipped]
     assert len(Joined([])) == 0
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("What is  it?", "what is it?", True),
-        ("ＡＢＣ\n", "abc", True),
-        ("Straße", "STRASSE", True),
-        ("a b", "ab", False),
-    ],
-)
-def test_normalised_prompts(one: str, other: str, same: bool) -> None:
-    from assay.data.records import Message
-
-    hashes = {normalised_prompt_hash([Message("user", text)]) for text in (one, other)}
-    assert (len(hashes) == 1) == same
 
 
 def test_account_and_share_of_what_was_dropped(

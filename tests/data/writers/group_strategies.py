@@ -90,7 +90,7 @@ def groups(draw: st.DrawFn, max_comparisons: int = 3) -> Group:
             )
         )
     prompt = draw(prompts)
-    tools = draw(rarely((tool,), None))
+    tools = draw(st.sampled_from([None] * 5 + [(tool,), (tool, {"name": "bare"})]))
     arguments = draw(rarely({"enable_thinking": False}, {}))
     ranking: tuple[Ranking, ...] = (tuple((index,) for index in range(len(answers))),)
     return Group(

@@ -10,7 +10,8 @@ import pytest
 from group_strategies import HERE, call, tool
 
 from assay.data.records import Comparison, Group, Message, Response
-from assay.data.writers import Detail, LeftOut, get_writer, registered_writers
+from assay.data.writers import Detail, LeftOut, get_writer
+from assay.data.writers.registry import _REGISTRY
 from assay.errors import ConfigError
 
 
@@ -180,7 +181,7 @@ LOST = {
 
 
 def test_every_target_has_a_row_here() -> None:
-    assert set(ROWS) == {writer.name for writer in registered_writers()}
+    assert set(ROWS) == set(_REGISTRY)
 
 
 @pytest.mark.parametrize("target", ROWS)
@@ -245,6 +246,7 @@ REFUSALS: list[tuple[str, Group, str]] = [
     ),
     ("openrlhf messages cvalues hh nemo_rl", group(tools=(tool,)), LeftOut.TOOLS),
     ("ms-swift", group(tools=(tool,), responses=(LONG, *says("b"))), LeftOut.TOOLS),
+    ("llamafactory ms-swift", group(tools=(tool, {"name": "bare"})), LeftOut.BARE_TOOLS),
     (
         "openrlhf ms-swift llamafactory messages cvalues hh nemo_rl",
         group(template_kwargs={"x": 1}),
@@ -321,7 +323,7 @@ def test_an_unknown_target_names_the_nearest() -> None:
 def test_the_group_is_left_as_it_was() -> None:
     known, _ = ROWS["assay"]
     before = replace(known)
-    for writer in registered_writers():
+    for writer in _REGISTRY.values():
         writer.write(known)
     assert known == before
 

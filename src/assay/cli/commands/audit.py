@@ -33,7 +33,8 @@ def audit(
         list[str] | None,
         typer.Option(
             "--against",
-            help="A file that must not stand in training: rows, or lines of .txt; repeat for more.",
+            help="A benchmark that must not stand in training: rows that ask something, or lines "
+            "of .txt; repeat for more.",
         ),
     ] = None,
     output: Annotated[
@@ -63,7 +64,6 @@ def audit(
     """
     from assay.data.audit import audit as run_audit
     from assay.data.audit import check_fix, check_report, write_fixed, write_report
-    from assay.data.sources import DataSource
 
     train = [source_of(path, format, label, split, revision, columns, plugin) for path in files]
     if output is not None:
@@ -72,10 +72,8 @@ def audit(
         check_fix(fix, train, overwrite=overwrite)
     found = run_audit(
         train,
-        test=[
-            source_of(path, label=label, revision=revision, columns=columns) for path in test or ()
-        ],
-        against=[DataSource(path) for path in against or ()],
+        test=[source_of(path, format, label, None, revision, columns) for path in test or ()],
+        against=[source_of(path, columns=columns) for path in against or ()],
         tokenizer=None if model is None else _tokenizer(model),
         model=model,
     )

@@ -138,5 +138,5 @@ def _to_mindrecord(
     )
     show_sample(summary.sample, tokenizer)
     show_account(summary.account, NAME)
-    left_out = sum(summary.account.left_out.values())
-    print(f"count {summary.account.rows}, skipped {left_out}: {output} and {output.name}.db")
+    skipped = (summary.account.left_out + summary.account.skipped).total()
+    print(f"count {summary.account.rows}, skipped {skipped}: {output} and {output.name}.db")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay.cli.app import app
+from assay.cli.options import Plugins
 from assay.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from assay.data.encoding import EncodedData
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -21,6 +25,7 @@ def prepare(
     output: Annotated[
         Path | None, typer.Option(help="Directory for the stores (default: the cache).")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Read, merge and tokenise the rows of a recipe, once.
 
@@ -28,17 +33,29 @@ def prepare(
     as YAML sections or flags --section.field VALUE; loads no weights. Run again after a kill, it
     goes on where it was.
     """
-    checked = load_recipe(recipe, context.args)
+    checked = load_recipe(recipe, context.args, plugins=plugin or ())
 
     from assay.data.plugins import load_plugins
     from assay.data.store import print_table
     from assay.model.reader import reader_for_training
-    from assay.train.recipe_data import check_recipe_data, prepare_recipe
+    from assay.train.recipe_data import check_recipe_data, mix_and_split, prepare_recipe
 
     load_plugins(checked.plugins)
     renderer = reader_for_training(checked.model)
-    data = prepare_recipe(checked, renderer, workers=workers, output=output)
+    try:
+        data = prepare_recipe(checked, renderer, workers=workers, output=output)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run again to go on with what is done", err=True)
+        raise typer.Exit(130) from None
     print_table(data.table())
     for name, store in data.stores():
         typer.echo(f"{name}: {store.path}")
     check_recipe_data(checked, data)
+    train, held_out = mix_and_split(checked, data)
+    typer.echo(f"to train on: {_told(train)}")
+    if held_out is not None:
+        typer.echo(f"held out: {_told(held_out)}")
+
+
+def _told(data: EncodedData) -> str:
+    return f"{len(data.groups):,} prompts, {data.num_comparisons:,} comparisons"

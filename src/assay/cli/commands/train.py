@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.app import app
+from assay.cli.options import Plugins
 from assay.errors import ConfigError
 from assay.recipe import RecipeField, load_recipe, recipe_fields, source_fields
 
@@ -50,6 +51,7 @@ def train(
     engine: Annotated[
         str | None, typer.Option(help="The same as --train.engine: auto, tree, packed, padded.")
     ] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Train a reward model.
 
@@ -62,7 +64,7 @@ def train(
         flags += ["--train.engine", engine]
     if resume is not None and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other", mend="give one")
-    checked = load_recipe(recipe, flags)
+    checked = load_recipe(recipe, flags, plugins=plugin or ())
 
     from assay.train.loop import train as run_training
 

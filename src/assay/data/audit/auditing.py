@@ -41,8 +41,8 @@ def audit(
     Args:
         train: the rows that would be trained on; findings are about these.
         test: rows that training must not share a prompt with.
-        against: texts (benchmarks) that must not stand in training: any known format, or lines
-            of `.txt` files.
+        against: texts (benchmarks) that must not stand in training: rows of any known format or
+            with a field that asks something (`benchmarks.ASKING`), or lines of `.txt` files.
         tokenizer: lengths are in its tokens, and its special tokens are looked for in messages;
             without one lengths are in characters.
         model: how the report calls the tokenizer.

@@ -11,8 +11,8 @@ from assay.data.audit.lengths import Lengths, Measure
 from assay.data.audit.near import Sketches
 from assay.data.audit.shape import Shape
 from assay.data.audit.signals import RULES, TOKENS, Signals, signals_of
-from assay.data.audit.texts import asked, digest, excerpt, joined, message_text, words
-from assay.data.prompts import normalised
+from assay.data.audit.texts import digest, excerpt, words
+from assay.data.prompts import asked, joined, message_text, normalised
 from assay.data.records import Comparison, Group, Message, Response, Source, prompt_key
 from assay.data.special_tokens import SpecialTokenGuard
 
@@ -138,7 +138,7 @@ class Collector:
     def _find_specials(self, group: Group, row: int) -> None:
         assert self._guard is not None
         messages = [*group.prompt, *(m for r in group.responses for m in r.messages)]
-        found = self._guard.find(messages, group.tools)
+        found = self._guard.find(messages, group.tools, group.template_kwargs)
         if found:
             self.specials.update(found)
             self.rows_with_specials.append(row)

@@ -7,14 +7,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.data.audit.report import Audit, FileAccount, Removal
+from assay.data.cells import Cell, literal
 from assay.data.formats import get_format
 from assay.data.records import Source
 from assay.data.rows import BadRow, Row, read_rows
+from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
+from assay.data.strict_json import JsonObject
 from assay.errors import ConfigError, DataError, OutputError
 from assay.files import check_output, text_output
 
@@ -65,7 +68,8 @@ def write_fixed(audit: Audit, sources: Sequence[DataSource], output: Path) -> Fi
     """Write the rows of the audited sources that stay, unchanged and in order, and list the rest.
 
     Lines of JSON lines are written as they stand; rows of a JSON list lose their line breaks, and
-    rows of tables become JSON. The list has `{source, reason, detail, raw}` a row.
+    rows of tables become JSON that is read as they were. The list has `{source, reason, detail,
+    raw}` a row.
 
     Raises:
         ConfigError: the sources have different formats, or one whose rows are compared across rows.
@@ -80,10 +84,12 @@ def write_fixed(audit: Audit, sources: Sequence[DataSource], output: Path) -> Fi
     with text_output(output) as clean, text_output(aside) as gone:
         for source, account in zip(sources, accounts, strict=True):
             digest = hashlib.sha256()
+            reader = SourceReader(replace(source, format=account.format))
             for row in read_rows(source, digest.update):
                 removal = _removal(row, audit.removals)
                 if removal is None:
-                    clean.write(_one_line(row.raw) + "\n")
+                    assert isinstance(row, Row)
+                    clean.write(_one_line(row, reader) + "\n")
                     kept += 1
                 else:
                     removed[removal.reason] += 1
@@ -102,7 +108,7 @@ def write_fixed(audit: Audit, sources: Sequence[DataSource], output: Path) -> Fi
 
 
 def _check_formats(accounts: Sequence[FileAccount]) -> None:
-    formats = {account.format: account.file for account in accounts}
+    formats = {name: account.file for account in accounts for name in account.format.split(", ")}
     if len(formats) > 1:
         files = ", ".join(f"{file} ({name})" for name, file in formats.items())
         raise ConfigError(
@@ -125,6 +131,19 @@ def _removal(row: Row | BadRow, removals: Mapping[Source, Removal]) -> Removal |
     return removals.get(row.source)
 
 
-def _one_line(raw: str) -> str:
-    """JSON text in one line: a break inside a string is always escaped, so these are between."""
-    return _LINE_BREAK.sub(" ", raw)
+def _one_line(row: Row, reader: SourceReader) -> str:
+    """The row as one line of JSON."""
+    if any(isinstance(value, Cell) for value in row.fields.values()):
+        return json.dumps(_without_cells(row, reader), ensure_ascii=False)
+    # JSON text: a break inside a string is always escaped, so these are between.
+    return _LINE_BREAK.sub(" ", row.raw)
+
+
+def _without_cells(row: Row, reader: SourceReader) -> JsonObject:
+    """The fields of a table's row, each cell as the text or the value that the format reads."""
+    meant = reader.read(row)
+    fields: JsonObject = {}
+    for name, cell in row.fields.items():
+        as_text = replace(row, fields=row.fields | {name: str(cell)})
+        fields[name] = str(cell) if reader.read(as_text) == meant else literal(cell)
+    return fields

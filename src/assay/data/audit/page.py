@@ -240,11 +240,12 @@ def _files(report: AuditReport) -> str:
             str(file.rows),
             str(file.comparisons),
             str(file.bad_rows),
+            ", ".join(f"{count} {why}" for why, count in file.left_out.items()) or "0",
             file.sha256[:16],
         ]
         for file in report.files
     ]
-    columns = ["file", "role", "format", "rows", "comparisons", "bad rows", "SHA-256"]
+    columns = ["file", "role", "format", "rows", "comparisons", "bad rows", "left out", "SHA-256"]
     return f"<h2>Files</h2>{_table(columns, rows, left=3)}"
 
 

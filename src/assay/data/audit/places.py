@@ -30,6 +30,7 @@ def without_directory(report: AuditReport) -> AuditReport:
     return replace(
         report,
         verdict=replace(report.verdict, reasons=reasons),
+        files=[replace(row, file=row.file.removeprefix(prefix)) for row in report.files],
         lengths=[replace(row, file=row.file.removeprefix(prefix)) for row in report.lengths],
         histograms=[replace(row, file=row.file.removeprefix(prefix)) for row in report.histograms],
         findings=[

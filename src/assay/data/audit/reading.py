@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
+from assay.data.audit.benchmarks import benchmark_texts
 from assay.data.audit.collecting import lengths_of, record_lengths
 from assay.data.audit.leaks import Benchmark, ExactPrompts
 from assay.data.audit.lengths import Lengths, Measure
 from assay.data.audit.report import FileAccount
-from assay.data.audit.texts import asked
-from assay.data.formats import VerbatimText
-from assay.data.grouping import compare_rated
-from assay.data.loading import bad_rows_error
-from assay.data.prompts import normalised
+from assay.data.columns import Columns
+from assay.data.loading import SkippedRow, SortedSource, bad_rows_error
+from assay.data.prompts import asked, normalised
 from assay.data.records import Group
-from assay.data.rows import BadRow
-from assay.data.scorable import SourceReader
-from assay.data.sources import DataSource, locate
+from assay.data.rows import BadRow, read_rows
+from assay.data.sources import DataSource, locate, locate_all
 from assay.errors import DataError
 
 BATCH = 256
@@ -37,36 +37,38 @@ def read_preferences(
 ) -> FileAccount:
     """Give all rows of a source with their format to `add`, in batches; bad rows are put aside.
 
-    Rows that hold one rated response each are compared first, which takes all of them at once.
-
     Raises:
         DataError: the source cannot be read, or its rows prefer nothing to anything.
     """
-    reader = SourceReader(source, need_comparisons=True)
-    rows = comparisons = bad = 0
-    rated: list[Group] = []
-    items = iter(reader)
-    while batch := list(islice(items, BATCH)):
-        groups = []
-        for item in batch:
-            rows += 1
-            if isinstance(item, BadRow):
+    rows = SortedSource(source, usable_only=False)
+    left_out: Counter[str] = Counter()
+    comparisons = bad = 0
+    waiting = iter(rows)
+    while batch := list(islice(waiting, BATCH)):
+        formats = rows.formats
+        by_format: dict[str, list[Group]] = {}
+        for row in batch:
+            if isinstance(row, BadRow):
                 bad += 1
                 # The raw text may be large, and the cleaned file is written from the source.
-                bad_rows.append(BadRow(item.source, item.what, item.mend, ""))
-            elif isinstance(item[2], Group):
-                groups.append(item[2])
-                comparisons += len(item[2].comparisons)
-        if reader.format is not None and reader.format.rated:
-            rated += groups
-        else:
-            add(groups, reader.format.name if reader.format else source.format)
-    name = reader.format.name if reader.format else source.format
-    if reader.format is not None and rated:
-        merged, _ = compare_rated(rated, source.label or reader.format.labels[0])
-        comparisons = sum(len(group.comparisons) for group in merged)
-        add(merged, name)
-    return FileAccount(source.path, role, name, rows, comparisons, bad, reader.fingerprint)
+                bad_rows.append(replace(row, raw=""))
+            elif isinstance(row, SkippedRow):
+                left_out[row.reason] += 1
+            else:
+                by_format.setdefault(formats[row.source.file], []).append(row)
+                comparisons += len(row.comparisons)
+        for name, same in by_format.items():
+            add(same, name)
+    return FileAccount(
+        source.path,
+        role,
+        rows.format,
+        rows.num_rows,
+        comparisons,
+        bad,
+        rows.fingerprint,
+        dict(left_out),
+    )
 
 
 def read_test(
@@ -92,31 +94,30 @@ def read_test(
 
 
 def read_benchmark(source: DataSource, texts: Benchmark) -> FileAccount:
-    """The texts of a file that training must not hold: lines of a `.txt` file, else prompts.
+    """The texts of a file that training must not hold: lines of a `.txt` file, else what rows ask.
 
     Raises:
-        DataError: the file cannot be read, or holds bad rows.
+        DataError: the file cannot be read, holds bad rows, or rows that ask nothing.
     """
     if Path(source.path).suffix.lower() == TEXT_SUFFIX:
         return _read_lines(source.path, texts)
-    reader = SourceReader(source)
+    columns = Columns(source.columns or {})
+    data = hashlib.sha256()
     bad = []
-    rows = comparisons = 0
-    for item in reader:
+    where_found: dict[str, None] = {}
+    rows = 0
+    for row in read_rows(source, data.update):
         rows += 1
-        if isinstance(item, BadRow):
-            bad.append(item)
+        if isinstance(row, BadRow):
+            bad.append(row)
             continue
-        place, _, scorable = item
-        if isinstance(scorable, VerbatimText):
-            texts.add(scorable.text, str(place))
-        else:
-            comparisons += len(scorable.comparisons)
-            texts.add(asked(scorable.prompt), str(place))
+        found = benchmark_texts(columns.apply(row.fields), row.source)
+        where_found |= dict.fromkeys(found)
+        for text in chain.from_iterable(found.values()):
+            texts.add(text, str(row.source))
     if bad:
         raise bad_rows_error(bad)
-    name = reader.format.name if reader.format else source.format
-    return FileAccount(source.path, "against", name, rows, comparisons, 0, reader.fingerprint)
+    return FileAccount(source.path, "against", ", ".join(where_found), rows, 0, 0, data.hexdigest())
 
 
 def check_places(train: Sequence[DataSource], others: Sequence[DataSource]) -> None:
@@ -125,13 +126,9 @@ def check_places(train: Sequence[DataSource], others: Sequence[DataSource]) -> N
     Raises:
         DataError: one is not there, or comes twice.
     """
-    seen: set[str] = set()
-    for source in train:
-        if source.path in seen:
-            raise DataError("is given twice", where=source.path, mend="name each file once")
-        seen.add(source.path)
-    for source in [*train, *others]:
-        if Path(source.path).suffix.lower() != TEXT_SUFFIX or source in train:
+    locate_all(train)
+    for source in others:
+        if Path(source.path).suffix.lower() != TEXT_SUFFIX:
             locate(source)
         elif not Path(source.path).is_file():
             raise DataError("no such file", where=source.path, mend="check the path")

@@ -34,7 +34,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class FileAccount:
-    """What was read: `role` is train, test or against; `sha256` is of the bytes read."""
+    """What was read: `role` is train, test or against; `sha256` is of the bytes read.
+
+    `left_out` counts rows that are in no comparison by the rules of their format, by reason.
+    """
 
     file: str
     role: Literal["train", "test", "against"]
@@ -43,6 +46,7 @@ class FileAccount:
     comparisons: int
     bad_rows: int
     sha256: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,9 @@ def print_report(report: AuditReport, console: Console | None = None) -> None:
     report = without_directory(report)
     print_verdict(report, console)
     _print_lengths(report, console)
+    for file in report.files:
+        for why, count in file.left_out.items():
+            _say(console, f"{file.file}: left out {counted(count, 'row')} ({why})")
     _print_findings(report, console)
     _print_shortcuts(report, console)
     _print_composition(report.composition, console)

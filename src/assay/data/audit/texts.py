@@ -1,16 +1,12 @@
-"""Texts of messages, and what is read off one text: its words, its script, its normal form."""
+"""What is read off a text: its words, its script, a hash, an excerpt."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from assay.data.records import Message
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
@@ -52,26 +48,6 @@ DOMINANT = 0.6
 JAPANESE = 0.05
 """Share of kana among han and kana from which a text is Japanese and counts as `kana`."""
 _READ_FOR_SCRIPT = 4096
-
-
-def message_text(message: Message) -> str:
-    """Everything that the message says: reasoning, content, tool calls as JSON; no template."""
-    if not message.reasoning_content and not message.tool_calls:
-        return message.content
-    parts = [message.reasoning_content or "", message.content]
-    if message.tool_calls:
-        parts.append(json.dumps(message.tool_calls, ensure_ascii=False, sort_keys=True))
-    return "\n".join(part for part in parts if part)
-
-
-def joined(messages: Iterable[Message]) -> str:
-    """The texts of some messages, one behind the other."""
-    return "\n".join(map(message_text, messages))
-
-
-def asked(prompt: Iterable[Message]) -> str:
-    """What a prompt asks: its messages but system ones, which many prompts share."""
-    return joined(m for m in prompt if m.role not in ("system", "developer"))
 
 
 def digest(text: str) -> bytes:

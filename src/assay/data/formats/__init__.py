@@ -3,6 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
+from assay.data.formats.detection import detect_format, nearest_formats, unknown_row
 from assay.data.formats.registry import (
     Format,
     FormatOptions,
@@ -10,12 +11,10 @@ from assay.data.formats.registry import (
     VerbatimText,
     add_format,
     check_label,
-    detect_format,
     get_format,
     register_format,
     registered_formats,
     remove_format,
-    unknown_row,
 )
 
 __all__ = [
@@ -27,6 +26,7 @@ __all__ = [
     "check_label",
     "detect_format",
     "get_format",
+    "nearest_formats",
     "register_format",
     "registered_formats",
     "remove_format",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from assay.data.formats.building import answer, row_group
-from assay.data.formats.fields import choice, remaining, text
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
+from assay.data.formats.fields import choice, text
 from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Outcome, Source
@@ -24,10 +25,11 @@ def read_align_anything(row: JsonObject, source: Source, options: FormatOptions)
     """One row; the question may be called prompt."""
     asked = "prompt" if "prompt" in row and "question" not in row else "question"
     first, second = (answer((assistant(text(row, field)),), field) for field in _RESPONSES)
-    return row_group(
+    return group_of_row(
+        row,
         source,
         (user(text(row, asked)),),
         (first, second),
         Comparison(0, 1, choice(row, "overall_response", _OUTCOMES)),
-        extra=remaining(row, (asked, *_RESPONSES, "overall_response")),
+        used=(asked, *_RESPONSES, "overall_response"),
     )

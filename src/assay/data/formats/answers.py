@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from assay.data.cells import nested
 from assay.data.formats.building import Messages, answer, split_conversations
 from assay.data.formats.fields import require
 from assay.data.formats.messages import assistant, read_turns
@@ -25,17 +26,12 @@ def chosen_and_rejected(
     Raises:
         DataError: an answer is missing, of another type, or the prompt cannot be found.
     """
-    chosen, rejected = (read_turns(require(row, field), field, assistant) for field in ANSWERS)
-    if prompt is None:
-        return _without_prompt(row, chosen, rejected)
-    return _with_prompt(prompt, chosen, rejected)
-
-
-def _without_prompt(
-    row: JsonObject, chosen: Messages, rejected: Messages
-) -> tuple[Messages, Response, Response]:
-    for field in ("chosen", "rejected"):
-        if isinstance(row[field], str):
+    given = {field: nested(require(row, field), "role") for field in ANSWERS}
+    chosen, rejected = (read_turns(value, field, assistant) for field, value in given.items())
+    if prompt is not None:
+        return _with_prompt(prompt, chosen, rejected)
+    for field, value in given.items():
+        if isinstance(value, str):
             raise DataError(
                 f"'{field}' is text and there is no 'prompt', so the prompt cannot be found",
                 mend="add a 'prompt' field, or write both as lists of messages",

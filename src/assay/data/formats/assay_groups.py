@@ -10,16 +10,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from assay.data.formats.building import answer, row_group
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
 from assay.data.formats.fields import (
     as_number,
     as_objects,
     as_text,
     choice,
     optional_number,
-    optional_tools,
     require,
-    template_kwargs,
     text,
     wrong_type,
 )
@@ -57,14 +56,13 @@ def read_group(row: JsonObject, source: Source, options: FormatOptions) -> Group
         _comparison(value, f"comparisons[{index}]", len(responses))
         for index, value in enumerate(as_objects(row.get("comparisons"), "comparisons"))
     )
-    group = row_group(
+    group = group_of_row(
+        row,
         source,
         read_messages(require(row, "prompt"), "prompt"),
         responses,
         *comparisons,
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=_object(row, "extra"),
+        used=row,
         rankings=tuple(
             _ranking(value, f"rankings[{index}]", len(responses))
             for index, value in enumerate(_list(row.get("rankings"), "rankings"))
@@ -72,7 +70,9 @@ def read_group(row: JsonObject, source: Source, options: FormatOptions) -> Group
     )
     weight = optional_number(row, "weight")
     name = as_text(row["id"], "id") if "id" in row else group.id
-    return replace(group, id=name, weight=1.0 if weight is None else weight)
+    return replace(
+        group, id=name, weight=1.0 if weight is None else weight, extra=_object(row, "extra")
+    )
 
 
 def _response(value: JsonObject, field: str) -> Response:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.building import row_group
-from assay.data.formats.fields import optional_number, remaining, require, tags_of
-from assay.data.formats.messages import read_turns, system_turn, user
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.fields import require, tags_of
+from assay.data.formats.messages import read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Source
 from assay.data.strict_json import JsonObject
@@ -20,12 +20,13 @@ from assay.data.strict_json import JsonObject
 def read_axolotl(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. RewardBench's own `input` rows read the same, with their subset as a tag."""
     asked = read_turns(require(row, "input"), "input", user)
-    prompt, chosen, rejected = chosen_and_rejected(row, (*system_turn(row), *asked))
+    prompt, chosen, rejected = chosen_and_rejected(row, asked)
     tags = tags_of(row, "subset")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         (chosen, rejected),
-        Comparison(0, 1, "a", margin=optional_number(row, "margin"), tags=tags),
-        extra=remaining(row, ("system", "input", "margin", *ANSWERS, *tags)),
+        Comparison(0, 1, "a", tags=tags),
+        used=("input", *ANSWERS, *tags),
     )

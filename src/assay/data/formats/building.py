@@ -55,8 +55,9 @@ def row_group(
     """
     if not any(message.content.strip() or message.tool_calls for message in prompt):
         raise DataError("the prompt is empty", mend="write the question, or leave the row out")
+    key = prompt_key(prompt, tools, template_kwargs)
     return Group(
-        id=f"{prompt_key(prompt, tools, template_kwargs)}#{source.line}",
+        id=f"{key}#{source.line}",
         source=source,
         prompt=prompt,
         responses=responses,
@@ -65,7 +66,7 @@ def row_group(
         template_kwargs=template_kwargs or {},
         rankings=rankings,
         extra=extra or {},
-    )
+    ).with_key(key)
 
 
 def split_conversations(

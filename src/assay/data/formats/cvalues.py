@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from assay.data.formats.building import answer, row_group
-from assay.data.formats.fields import as_text, remaining, text
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
+from assay.data.formats.fields import as_text, text
 from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Source
@@ -22,10 +23,11 @@ def read_cvalues(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     """One row; the published file has stray spaces around its texts, so all are stripped."""
     prompt, better, worse = (text(row, key).strip() for key in ("prompt", "pos_resp", "neg_resp"))
     tags = {key: as_text(row[key], key).strip() for key in _TYPES if row.get(key) is not None}
-    return row_group(
+    return group_of_row(
+        row,
         source,
         (user(prompt),),
         (answer((assistant(better),), "pos_resp"), answer((assistant(worse),), "neg_resp")),
         Comparison(0, 1, "a", tags=tags),
-        extra=remaining(row, ("prompt", "pos_resp", "neg_resp", *_TYPES)),
+        used=("prompt", "pos_resp", "neg_resp", *_TYPES),
     )

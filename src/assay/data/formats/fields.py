@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-from assay.data.cells import literal
-from assay.data.strict_json import JsonObject
+from assay.data.cells import NotText, literal
+from assay.data.strict_json import JsonObject, StrictDecoder
 from assay.errors import DataError
 
 _T = TypeVar("_T")
@@ -50,7 +51,29 @@ def as_text(value: object, field: str) -> str:
     """
     if not isinstance(value, str):
         raise wrong_type(field, value, "text")
+    if isinstance(value, NotText):
+        raise DataError(
+            f"'{field}' holds bytes that are not UTF-8, or another value that is no text",
+            mend="write the column as text",
+        )
     return value
+
+
+def as_json(value: str, field: str) -> object:
+    """What a text means that must be JSON.
+
+    Raises:
+        DataError: it is not JSON, or a reader would take it for something else than it says.
+    """
+    try:
+        parsed = StrictDecoder().parse_all(value)
+    except (json.JSONDecodeError, RecursionError):
+        raise DataError(f"'{field}' is text that is not JSON", mend="write it as JSON") from None
+    if parsed.flaw is not None:
+        raise DataError(
+            f"the JSON text '{field}' has a flaw: {parsed.flaw.what}", mend=parsed.flaw.mend
+        )
+    return parsed.value
 
 
 def as_objects(value: object, field: str) -> tuple[JsonObject, ...]:
@@ -118,6 +141,8 @@ def choice(row: JsonObject, field: str, meanings: Mapping[int | str, _T]) -> _T:
     value = require(row, field)
     if value not in list(meanings):
         value = literal(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # Tables with gaps hold whole numbers so.
     if isinstance(value, int | str) and not isinstance(value, bool) and value in meanings:
         return meanings[value]
     *others, last = (str(known) for known in meanings)
@@ -129,56 +154,10 @@ def choice(row: JsonObject, field: str, meanings: Mapping[int | str, _T]) -> _T:
     raise wrong_type(field, value, wanted)
 
 
-def refuse_media(row: JsonObject) -> None:
-    """See that a row names no pictures, films or sounds beside its text.
-
-    Raises:
-        DataError: it does.
-    """
-    for field in ("images", "videos", "audios"):
-        if row.get(field):
-            raise DataError(
-                f"'{field}' is not empty, and only text can be read",
-                mend="leave out rows with such fields",
-            )
-
-
 def tags_of(row: JsonObject, *fields: str) -> dict[str, str]:
     """Those of the fields that hold text."""
     found = ((field, row.get(field)) for field in fields)
     return {field: value for field, value in found if isinstance(value, str)}
-
-
-def optional_tools(row: JsonObject) -> tuple[JsonObject, ...] | None:
-    """`tools`: the descriptions of functions that the prompt offers, or None.
-
-    Raises:
-        DataError: it is not a list of objects.
-    """
-    return as_objects(row.get("tools"), "tools") or None
-
-
-_OURS = ("add_generation_prompt", "continue_final_message", "chat_template", "tokenize")
-
-
-def template_kwargs(row: JsonObject) -> JsonObject:
-    """`chat_template_kwargs`: what the chat template is given besides the messages.
-
-    Raises:
-        DataError: it is not an object, or would change how the text is cut or closed.
-    """
-    value = row.get("chat_template_kwargs")
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise wrong_type("chat_template_kwargs", value, "an object")
-    for name in _OURS:
-        if name in value:
-            raise DataError(
-                f"'chat_template_kwargs' sets '{name}', which Assay decides",
-                mend=f"leave '{name}' out",
-            )
-    return value
 
 
 def field_names(row: JsonObject, limit: int = 12) -> str:
@@ -204,4 +183,4 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     kinds = {str: "text", dict: "an object", list: "a list", int: "a number", float: "a number"}
-    return kinds.get(type(value), type(value).__name__)
+    return next((kinds[kind] for kind in kinds if isinstance(value, kind)), type(value).__name__)

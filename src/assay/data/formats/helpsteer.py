@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from assay.data.formats.building import Messages, answer, preference, row_group
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages, answer, preference
 from assay.data.formats.fields import (
     number,
     optional_number,
-    remaining,
     require,
     tags_of,
     text,
@@ -34,12 +34,13 @@ _ROLES = {"User": "user", "Assistant": "assistant"}
 def read_preference(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; a strength of 0 is a tie, and its size the margin."""
     fields = ("response_1", "response_2")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         _prompt(row),
         (_response(row, fields[0]), _response(row, fields[1])),
         preference(number(row, "preference_strength")),
-        extra=remaining(row, ("prompt", *fields, "preference_strength")),
+        used=("prompt", *fields, "preference_strength"),
     )
 
 
@@ -54,12 +55,13 @@ def read_helpsteer3(row: JsonObject, source: Source, options: FormatOptions) -> 
     """One row; a preference of 0 is a tie, and its size the margin."""
     fields = ("response1", "response2")
     tags = tags_of(row, "domain", "language")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         read_turns(require(row, "context"), "context", user),
         (_response(row, fields[0]), _response(row, fields[1])),
         preference(number(row, "overall_preference"), tags),
-        extra=remaining(row, ("context", *fields, "overall_preference", *tags)),
+        used=("context", *fields, "overall_preference", *tags),
     )
 
 
@@ -75,11 +77,12 @@ def read_ratings(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     """One row: one response and its ratings, from 0 to 4."""
     found = {name: optional_number(row, name) for name in _RATINGS}
     ratings = {name: value for name, value in found.items() if value is not None}
-    return row_group(
+    return group_of_row(
+        row,
         source,
         _prompt(row),
         (replace(_response(row, "response"), ratings=ratings),),
-        extra=remaining(row, ("prompt", "response", *_RATINGS)),
+        used=("prompt", "response", *_RATINGS),
     )
 
 

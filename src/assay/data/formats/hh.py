@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from assay.data.formats.building import row_group, split_conversations
-from assay.data.formats.fields import remaining, text
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import split_conversations
+from assay.data.formats.fields import text
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Message, Source
 from assay.data.strict_json import JsonObject
@@ -35,8 +36,14 @@ def read_hh(row: JsonObject, source: Source, options: FormatOptions) -> Group:
         read_transcript(text(row, field), field) for field in ("chosen", "rejected")
     )
     prompt, chosen, rejected = split_conversations(chosen_turns, rejected_turns)
-    extra = remaining(row, ("chosen", "rejected"))
-    return row_group(source, prompt, (chosen, rejected), Comparison(0, 1, "a"), extra=extra)
+    return group_of_row(
+        row,
+        source,
+        prompt,
+        (chosen, rejected),
+        Comparison(0, 1, "a"),
+        used=("chosen", "rejected"),
+    )
 
 
 def read_transcript(conversation: str, field: str) -> tuple[Message, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from assay.data.formats.building import Messages, answer, row_group
-from assay.data.formats.fields import as_text, choice, remaining, tags_of, text
+from assay.data.cells import literal
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages, answer
+from assay.data.formats.fields import as_text, choice, tags_of, text
 from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Outcome, Source
@@ -30,7 +32,7 @@ def read_pandalm(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     """One row; what most annotators say holds, and where they are split it is a tie."""
     asked = (text(row, "instruction"), as_text(row.get("input") or "", "input"))
     prompt = (user("\n".join(part for part in asked if part)),)
-    named = [name for name in _ANNOTATORS if row.get(name) is not None]
+    named = [name for name in _ANNOTATORS if literal(row.get(name)) is not None]
     if not named:
         raise DataError("no annotator says anything", mend="fill in annotator1")
     return _judged(
@@ -114,10 +116,11 @@ def _judged(
     used: tuple[str, ...],
 ) -> Group:
     first, second = (answer((assistant(text(row, field)),), field) for field in responses)
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         (first, second),
         comparison,
-        extra=remaining(row, (*used, *responses, *comparison.tags)),
+        used=(*used, *responses, *comparison.tags),
     )

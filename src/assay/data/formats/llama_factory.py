@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from assay.data.cells import literal
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.building import Messages, answer, row_group
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages, answer
 from assay.data.formats.fields import (
     as_text,
-    optional_number,
-    refuse_media,
-    remaining,
     require,
     tags_of,
     text,
     wrong_type,
 )
-from assay.data.formats.messages import assistant, system_turn, user
+from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.formats.sharegpt import read_answer, read_conversation, read_tools
 from assay.data.records import Comparison, Group, Source
@@ -29,18 +28,17 @@ from assay.data.strict_json import JsonObject
 )
 def read_sharegpt(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; chosen and rejected are turns, or text as MedicalGPT writes them."""
-    refuse_media(row)
     turns = read_conversation(require(row, "conversations"), "conversations")
-    system = () if turns and turns[0].role == "system" else system_turn(row)
     chosen, rejected = (answer(read_answer(require(row, field), field), field) for field in ANSWERS)
     tags = tags_of(row, "source")
-    return row_group(
+    return group_of_row(
+        row,
         source,
-        (*system, *turns),
+        turns,
         (chosen, rejected),
-        Comparison(0, 1, "a", margin=optional_number(row, "margin"), tags=tags),
-        tools=read_tools(row),
-        extra=remaining(row, ("conversations", "system", "tools", "margin", *ANSWERS, *tags)),
+        Comparison(0, 1, "a", tags=tags),
+        tools=read_tools,
+        used=("conversations", *ANSWERS, *tags),
     )
 
 
@@ -52,26 +50,24 @@ def read_sharegpt(row: JsonObject, source: Source, options: FormatOptions) -> Gr
 )
 def read_alpaca(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; the input stands in a line behind the instruction, earlier turns in `history`."""
-    refuse_media(row)
     asked = (text(row, "instruction"), as_text(row.get("input") or "", "input"))
     question = user("\n".join(part for part in asked if part))
-    given = (*system_turn(row), *_history(row), question)
-    prompt, chosen, rejected = chosen_and_rejected(row, given)
+    prompt, chosen, rejected = chosen_and_rejected(row, (*_history(row), question))
     tags = tags_of(row, "source")
-    used = ("instruction", "input", "system", "history", "tools", "margin", *ANSWERS)
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         (chosen, rejected),
-        Comparison(0, 1, "a", margin=optional_number(row, "margin"), tags=tags),
-        tools=read_tools(row),
-        extra=remaining(row, (*used, *tags)),
+        Comparison(0, 1, "a", tags=tags),
+        tools=read_tools,
+        used=("instruction", "input", "history", *ANSWERS, *tags),
     )
 
 
 def _history(row: JsonObject) -> Messages:
     """Earlier turns, each a question and its answer."""
-    history = row.get("history")
+    history = literal(row.get("history"))
     if history is None:
         return ()
     if not isinstance(history, list):

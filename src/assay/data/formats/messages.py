@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from assay.data.cells import literal
+from assay.data.cells import literal, nested
 from assay.data.formats.fields import as_objects, as_text, remaining, require, wrong_type
 from assay.data.records import ROLES, Message
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 
+_ROLES = frozenset(ROLES)
 _OWN_ROLE_NAMES = {"human": "user", "gpt": "assistant", "bot": "assistant", "function": "tool"}
 
 
@@ -23,18 +24,6 @@ def assistant(content: str) -> Message:
     return Message("assistant", content)
 
 
-def system_turn(row: JsonObject) -> tuple[Message, ...]:
-    """The system message that a row's `system` gives; none where it is missing, null or empty.
-
-    Raises:
-        DataError: it is not text.
-    """
-    content = row.get("system")
-    if content is None or content == "":
-        return ()
-    return (Message("system", as_text(content, "system")),)
-
-
 def read_turns(
     value: object, field: str, from_text: Callable[[str], Message]
 ) -> tuple[Message, ...]:
@@ -43,8 +32,9 @@ def read_turns(
     Raises:
         DataError: it is none of these.
     """
+    value = nested(value, "role")
     if isinstance(value, str):
-        return (from_text(value),)
+        return (from_text(as_text(value, field)),)
     if isinstance(value, dict):
         return (read_message(value, field),)
     if isinstance(value, list):
@@ -61,7 +51,20 @@ def read_messages(value: object, field: str) -> tuple[Message, ...]:
     value = literal(value)
     if not isinstance(value, list):
         raise wrong_type(field, value, "a list of messages")
-    return tuple(read_message(item, f"{field}[{index}]") for index, item in enumerate(value))
+    return tuple(
+        _plain_message(item) or read_message(item, f"{field}[{index}]")
+        for index, item in enumerate(value)
+    )
+
+
+def _plain_message(value: object) -> Message | None:
+    """A known role with a text and nothing else, as nearly all messages are; else None."""
+    if type(value) is not dict or len(value) != 2:
+        return None
+    role, content = value.get("role"), value.get("content")
+    if type(role) is str and type(content) is str and role in _ROLES:
+        return Message(role, content)
+    return None
 
 
 def read_message(value: object, field: str, *, content_key: str = "content") -> Message:

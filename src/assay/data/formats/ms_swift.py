@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from assay.data.formats.building import Messages, answer, row_group, split_conversations
-from assay.data.formats.fields import optional_number, refuse_media, remaining, require, wrong_type
-from assay.data.formats.messages import assistant, read_messages, system_turn
+from assay.data.cells import nested
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages, answer, split_conversations
+from assay.data.formats.fields import as_text, require, wrong_type
+from assay.data.formats.messages import assistant, read_messages
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.formats.sharegpt import read_tools
 from assay.data.records import Comparison, Group, Response, Source
@@ -12,7 +14,6 @@ from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 
 _REJECTED = ("rejected_response", "rejected_messages")
-_USED = ("messages", *_REJECTED, "system", "margin", "tools")
 
 
 @register_format(
@@ -23,27 +24,26 @@ _USED = ("messages", *_REJECTED, "system", "margin", "tools")
 )
 def read_ms_swift(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. A text replaces the last turn, a list all turns behind the last user's."""
-    refuse_media(row)
     messages = read_messages(require(row, "messages"), "messages")
     prompt, chosen, rejected = _parts(row, messages)
-    system = () if prompt[:1] and prompt[0].role == "system" else system_turn(row)
-    return row_group(
+    return group_of_row(
+        row,
         source,
-        (*system, *prompt),
+        prompt,
         (chosen, rejected),
-        Comparison(0, 1, "a", margin=optional_number(row, "margin")),
-        tools=read_tools(row),
-        extra=remaining(row, _USED),
+        Comparison(0, 1, "a"),
+        tools=read_tools,
+        used=("messages", *_REJECTED),
     )
 
 
 def _parts(row: JsonObject, messages: Messages) -> tuple[Messages, Response, Response]:
-    rejected = row.get("rejected_response")
+    rejected = nested(row.get("rejected_response"), "role")
     if rejected is None and row.get("rejected_messages") is not None:
         others = read_messages(row["rejected_messages"], "rejected_messages")
         return split_conversations(messages, others, ("messages", "rejected_messages"))
     if isinstance(rejected, str):
-        turns: Messages = (assistant(rejected),)
+        turns: Messages = (assistant(as_text(rejected, "rejected_response")),)
         end = len(messages) - 1
     elif isinstance(rejected, list):
         turns = read_messages(rejected, "rejected_response")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.data.formats.building import Messages, answer, by_rank, row_group
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages, answer, by_rank
 from assay.data.formats.fields import (
     as_objects,
     number,
     optional_number,
-    optional_tools,
-    remaining,
     require,
     tags_of,
-    template_kwargs,
     text,
 )
 from assay.data.formats.hh import HUMAN, read_transcript
@@ -47,9 +45,7 @@ def read_nectar(row: JsonObject, source: Source, options: FormatOptions) -> Grou
         )
         for field, item in answers.items()
     )
-    return _ranked(
-        row, source, _transcript(row), responses, answers, remaining(row, ("prompt", "answers"))
-    )
+    return _ranked(row, source, _transcript(row), responses, answers, ("prompt", "answers"))
 
 
 @register_format(
@@ -63,8 +59,7 @@ def read_nemo_rl(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     completions = _several(row, "completions")
     prompt = read_turns(require(row, "context"), "context", user)
     responses = tuple(_completion(item, field) for field, item in completions.items())
-    used = ("context", "completions", "tools", "chat_template_kwargs")
-    return _ranked(row, source, prompt, responses, completions, remaining(row, used))
+    return _ranked(row, source, prompt, responses, completions, ("context", "completions"))
 
 
 def _completion(item: JsonObject, field: str) -> Response:
@@ -97,17 +92,16 @@ def _ranked(
     prompt: Messages,
     responses: tuple[Response, ...],
     items: dict[str, JsonObject],
-    extra: JsonObject,
+    used: tuple[str, ...],
 ) -> Group:
     ranks = [number(item, "rank", within=field) for field, item in items.items()]
     ranking, comparisons = by_rank(ranks)
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         responses,
         *comparisons,
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=extra,
+        used=used,
         rankings=(ranking,),
     )

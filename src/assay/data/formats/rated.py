@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.data.formats.building import answer, row_group
+from assay.data.cells import literal
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
 from assay.data.formats.fields import (
-    optional_tools,
-    remaining,
     require,
-    template_kwargs,
     wrong_type,
 )
 from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
-
-_USED = ("prompt", "completion", "label", "tools", "chat_template_kwargs")
 
 
 @register_format(
@@ -31,14 +28,13 @@ _USED = ("prompt", "completion", "label", "tools", "chat_template_kwargs")
 def read_trl_unpaired(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row: a response rated 1 or 0. A completion without a label is not rated."""
     response = answer(read_turns(require(row, "completion"), "completion", assistant), "completion")
-    label = row.get("label")
+    label = literal(row.get("label"))
     if label is not None and label not in (0, 1):
         raise wrong_type("label", label, "true or false")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         read_turns(require(row, "prompt"), "prompt", user),
         (replace(response, ratings={} if label is None else {"label": float(bool(label))}),),
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=remaining(row, _USED),
+        used=("prompt", "completion", "label"),
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from assay.data.formats.fields import field_names
 from assay.data.nearest import did_you_mean
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
@@ -106,40 +104,6 @@ def remove_format(name: str) -> None:
 def registered_formats() -> tuple[Format, ...]:
     """All formats in the order in which they are tried."""
     return tuple(sorted(_REGISTRY.values(), key=lambda known: known.rank))
-
-
-def detect_format(row: JsonObject, source: Source) -> Format:
-    """The first format that knows the row as its own.
-
-    Raises:
-        DataError: none does.
-    """
-    for known in registered_formats():
-        if known.detects(row):
-            return known
-    raise unknown_row(row, source)
-
-
-def unknown_row(row: JsonObject, source: Source | None = None) -> DataError:
-    """The error of a row that no format knows, with the formats that are nearest to it."""
-    nearest = "; or ".join(f"{known.name} ({known.fields})" for known in _nearest(row))
-    names = ", ".join(known.name for known in registered_formats())
-    return DataError(
-        f"no known format has the fields of this row: {field_names(row)}",
-        where=source,
-        mend=f"rename them as in {nearest}; all formats: {names}",
-    )
-
-
-def _nearest(row: JsonObject, count: int = 3) -> list[Format]:
-    """The formats that name most of a row's fields; the commonest ones where none does."""
-
-    def shared(known: Format) -> int:
-        return len(set(re.findall(r"\w+", known.fields)) & row.keys())
-
-    formats = sorted(registered_formats(), key=shared, reverse=True)
-    near = [known for known in formats[:count] if shared(known)]
-    return near or [known for known in formats if known.name in ("trl", "hh")]
 
 
 def get_format(name: str) -> Format:

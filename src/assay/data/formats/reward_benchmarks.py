@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.building import Messages, answer, row_group
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages, answer
 from assay.data.formats.fields import (
     as_objects,
-    optional_number,
+    as_text,
     remaining,
     require,
     tags_of,
     text,
     wrong_type,
 )
-from assay.data.formats.messages import assistant, read_message, read_turns, system_turn, user
+from assay.data.formats.messages import assistant, read_message, read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Response, Source
 from assay.data.strict_json import JsonObject
@@ -41,12 +42,13 @@ def read_rmb_pairs(row: JsonObject, source: Source, options: FormatOptions) -> G
     """One row."""
     responses = tuple(_rmb(require(row, field), field) for field in ("chosen", "reject"))
     tags = tags_of(row, "category_path")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         _conversation(row),
         responses,
         Comparison(0, 1, "a", tags=tags),
-        extra=remaining(row, ("conversation_input", "chosen", "reject", *tags)),
+        used=("conversation_input", "chosen", "reject", *tags),
     )
 
 
@@ -62,7 +64,8 @@ def read_rmb_bon(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     if not losers:
         raise DataError("'loser_list' is empty", mend="leave out rows without losers")
     tags = tags_of(row, "category_path")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         _conversation(row),
         (
@@ -70,7 +73,7 @@ def read_rmb_bon(row: JsonObject, source: Source, options: FormatOptions) -> Gro
             *(_rmb(loser, f"loser_list[{index}]") for index, loser in enumerate(losers)),
         ),
         *(Comparison(0, place, "a", tags=tags) for place in range(1, len(losers) + 1)),
-        extra=remaining(row, ("conversation_input", "bon_best", "loser_list", *tags)),
+        used=("conversation_input", "bon_best", "loser_list", *tags),
     )
 
 
@@ -135,12 +138,13 @@ def _chosen_against_rejected(
         for better in range(len(chosen))
         for worse in range(len(rejected))
     ]
-    return row_group(
+    return group_of_row(
+        row,
         source,
         read_turns(require(row, "prompt"), "prompt", user),
         (*chosen, *rejected),
         *comparisons,
-        extra=remaining(row, ("prompt", *ANSWERS, *tags)),
+        used=("prompt", *ANSWERS, *tags),
     )
 
 
@@ -151,9 +155,7 @@ def _texts(row: JsonObject, field: str) -> list[Response]:
     responses = []
     for index, content in enumerate(value):
         place = f"{field}[{index}]"
-        if not isinstance(content, str):
-            raise wrong_type(place, content, "text")
-        responses.append(answer((assistant(content),), place))
+        responses.append(answer((assistant(as_text(content, place)),), place))
     return responses
 
 
@@ -171,17 +173,18 @@ def read_rewardbench(row: JsonObject, source: Source, options: FormatOptions) ->
     asked = "question" if "question" in row and "prompt" not in row else "prompt"
     given = row.get(asked)
     prompt, *responses = chosen_and_rejected(
-        row, None if given is None else (*system_turn(row), *read_turns(given, asked, user))
+        row, None if given is None else read_turns(given, asked, user)
     )
     tags = tags_of(row, "subset")
     models = tags_of(row, *_MODELS)
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         tuple(
             replace(response, tags={"model": models[name]} if name in models else {})
             for response, name in zip(responses, _MODELS, strict=True)
         ),
-        Comparison(0, 1, "a", margin=optional_number(row, "margin"), tags=tags),
-        extra=remaining(row, (asked, "system", "margin", *ANSWERS, *tags, *models)),
+        Comparison(0, 1, "a", tags=tags),
+        used=(asked, *ANSWERS, *tags, *models),
     )

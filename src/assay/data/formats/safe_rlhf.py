@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.data.formats.building import answer, row_group
+from assay.data.cells import literal
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
 from assay.data.formats.fields import (
     choice,
     optional_number,
-    remaining,
     tags_of,
     text,
     wrong_type,
@@ -42,12 +43,13 @@ def read_safe_rlhf(row: JsonObject, source: Source, options: FormatOptions) -> G
     """One row; the responses keep their order, and the label in the options names the winner."""
     outcome = choice(row, _LABELS[options.label or "better"], _OUTCOMES)
     tags = tags_of(row, "prompt_source")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         (user(text(row, "prompt")),),
         (_response(row, 0), _response(row, 1)),
         Comparison(0, 1, outcome, tags=tags),
-        extra=remaining(row, (*_USED, *tags)),
+        used=(*_USED, *tags),
     )
 
 
@@ -56,12 +58,13 @@ def _response(row: JsonObject, index: int) -> Response:
     content, safe, severity, harms, model = (name.format(index) for name in _OF_RESPONSE)
     response = answer((assistant(text(row, content)),), content)
     tags: dict[str, str] = {}
-    if row.get(safe) is not None:
-        if not isinstance(row[safe], bool):
-            raise wrong_type(safe, row[safe], "true or false")
-        tags["is_safe"] = str(row[safe]).lower()
-    if row.get(harms) is not None:
-        tags["harm_category"] = _harms(row[harms], harms)
+    is_safe, harm = literal(row.get(safe)), literal(row.get(harms))
+    if is_safe is not None:
+        if not isinstance(is_safe, bool):
+            raise wrong_type(safe, is_safe, "true or false")
+        tags["is_safe"] = str(is_safe).lower()
+    if harm is not None:
+        tags["harm_category"] = _harms(harm, harms)
     if row.get(model) is not None:
         tags["model"] = text(row, model)
     level = optional_number(row, severity)

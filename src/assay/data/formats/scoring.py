@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from assay.data.formats.building import answer, row_group
+from assay.data.formats.beside import group_of_row, refuse_media
+from assay.data.formats.building import answer
 from assay.data.formats.fields import (
-    optional_tools,
-    remaining,
     require,
-    template_kwargs,
     text,
     wrong_type,
 )
@@ -16,8 +14,6 @@ from assay.data.formats.registry import FormatOptions, VerbatimText, register_fo
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
-
-_OPTIONAL = ("tools", "chat_template_kwargs")
 
 
 @register_format(
@@ -35,16 +31,15 @@ def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> G
     if not responses:
         raise DataError("'responses' is empty", mend="write at least one response")
     fields = [f"responses[{index}]" for index in range(len(responses))]
-    return row_group(
+    return group_of_row(
+        row,
         source,
         read_turns(prompt, "prompt", user),
         tuple(
             answer(read_turns(value, field, assistant), field)
             for value, field in zip(responses, fields, strict=True)
         ),
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=remaining(row, ("prompt", "responses", *_OPTIONAL)),
+        used=("prompt", "responses"),
     )
 
 
@@ -62,13 +57,12 @@ def read_conversation(row: JsonObject, source: Source, options: FormatOptions) -
     if not users:
         raise DataError("'messages' holds no user turn", mend="begin with the user's question")
     behind = users[-1] + 1
-    return row_group(
+    return group_of_row(
+        row,
         source,
         messages[:behind],
         (answer(messages[behind:], "messages"),),
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=remaining(row, ("messages", *_OPTIONAL)),
+        used=("messages",),
     )
 
 
@@ -77,6 +71,7 @@ def read_conversation(row: JsonObject, source: Source, options: FormatOptions) -
 )
 def read_text(row: JsonObject, source: Source, options: FormatOptions) -> VerbatimText:
     """A text that the model reads as it stands."""
+    refuse_media(row)
     verbatim = text(row, "text")
     if not verbatim:
         raise DataError("'text' is empty", mend="write the text, or leave the row out")

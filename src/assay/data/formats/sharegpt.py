@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
+from assay.data.cells import literal, nested
+from assay.data.formats.beside import optional_tools
 from assay.data.formats.building import Messages
-from assay.data.formats.fields import as_objects, as_text, require, wrong_type
+from assay.data.formats.fields import as_json, as_objects, as_text, require, wrong_type
 from assay.data.formats.messages import assistant, read_message
 from assay.data.records import Message
 from assay.data.strict_json import JsonObject
@@ -29,6 +29,7 @@ def read_conversation(value: object, field: str) -> Messages:
     Raises:
         DataError: it is no list, or one of them is no turn.
     """
+    value = literal(value)
     if not isinstance(value, list):
         raise wrong_type(field, value, "a list of turns {'from': ..., 'value': ...}")
     return tuple(read_turn(turn, f"{field}[{index}]") for index, turn in enumerate(value))
@@ -40,8 +41,9 @@ def read_answer(value: object, field: str) -> Messages:
     Raises:
         DataError: it is none of these.
     """
+    value = nested(value, "from", "role")
     if isinstance(value, str):
-        return (assistant(value),)
+        return (assistant(as_text(value, field)),)
     if isinstance(value, list):
         return read_conversation(value, field)
     return (read_turn(value, field),)
@@ -75,13 +77,8 @@ def read_tools(row: JsonObject) -> tuple[JsonObject, ...] | None:
     Raises:
         DataError: it is something else.
     """
-    tools = row.get("tools")
-    if tools is None or tools == "":
-        return None
-    if isinstance(tools, str):
-        tools = _json(tools, "tools")
-    functions = as_objects(tools, "tools")
-    return tuple(_tool(function) for function in functions) or None
+    functions = optional_tools(row)
+    return None if functions is None else tuple(_tool(function) for function in functions)
 
 
 def _tool(function: JsonObject) -> JsonObject:
@@ -90,16 +87,8 @@ def _tool(function: JsonObject) -> JsonObject:
 
 
 def _calls(text: str, field: str) -> tuple[JsonObject, ...]:
-    value = _json(text, field)
+    value = as_json(text, field)
     calls = as_objects(value if isinstance(value, list) else [value], field)
     for call in calls:
         as_text(require(call, "name", within=field), f"{field}.name")
     return tuple({"type": "function", "function": call} for call in calls)
-
-
-def _json(text: str, field: str) -> object:
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        raise DataError(f"'{field}' is text that is not JSON", mend="write it as JSON") from None
-    return value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from assay.data.formats.building import answer, row_group
-from assay.data.formats.fields import remaining, text
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
+from assay.data.formats.fields import text
 from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Source
@@ -21,10 +22,11 @@ _ANSWERS = ("response_j", "response_k")
 def read_stack_exchange(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
     better, worse = (answer((assistant(text(row, field)),), field) for field in _ANSWERS)
-    return row_group(
+    return group_of_row(
+        row,
         source,
         (user(text(row, "question")),),
         (better, worse),
         Comparison(0, 1, "a"),
-        extra=remaining(row, ("question", *_ANSWERS)),
+        used=("question", *_ANSWERS),
     )

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.building import Messages, row_group
-from assay.data.formats.fields import (
-    optional_number,
-    optional_tools,
-    remaining,
-    tags_of,
-    template_kwargs,
-)
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import Messages
+from assay.data.formats.fields import tags_of
 from assay.data.formats.messages import read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Source
 from assay.data.strict_json import JsonObject
-
-_USED = ("prompt", *ANSWERS, "margin", "tools", "chat_template_kwargs")
 
 
 @register_format(
@@ -33,14 +26,13 @@ def read_trl(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """
     prompt, chosen, rejected = chosen_and_rejected(row, prompt_of(row))
     tags = tags_of(row, "source")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         (chosen, rejected),
-        Comparison(0, 1, "a", margin=optional_number(row, "margin"), tags=tags),
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=remaining(row, (*_USED, *tags)),
+        Comparison(0, 1, "a", tags=tags),
+        used=("prompt", *ANSWERS, *tags),
     )
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.building import answer, row_group
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
 from assay.data.formats.fields import (
     as_number,
     as_objects,
     optional_number,
-    optional_tools,
-    remaining,
     require,
     tags_of,
-    template_kwargs,
     text,
 )
 from assay.data.formats.messages import assistant, user
@@ -33,7 +31,6 @@ _PAIRS = (
     ("chosen_rating", "rejected_rating"),
     ("chosen-rating", "rejected-rating"),
 )
-_OPTIONAL = ("prompt", "margin", "tools", "chat_template_kwargs")
 
 
 def _detects_completions(row: JsonObject) -> bool:
@@ -54,14 +51,15 @@ def read_ultrafeedback(row: JsonObject, source: Source, options: FormatOptions) 
     if not completions:
         raise DataError("'completions' is empty", mend="leave out rows without completions")
     tags = tags_of(row, "source")
-    group = row_group(
+    group = group_of_row(
+        row,
         source,
         (user(text(row, "instruction")),),
         tuple(
             _completion(completion, f"completions[{index}]")
             for index, completion in enumerate(completions)
         ),
-        extra=remaining(row, ("instruction", "completions", *tags)),
+        used=("instruction", "completions", *tags),
     )
     comparisons = comparisons_from_ratings(group, options.label or _SCORES[0])
     return replace(group, comparisons=tuple(replace(c, tags=tags) for c in comparisons))
@@ -122,14 +120,13 @@ def read_binarized(row: JsonObject, source: Source, options: FormatOptions) -> G
         for response, score in zip(responses, scores, strict=True)
     )
     tags = tags_of(row, "source")
-    return row_group(
+    return group_of_row(
+        row,
         source,
         prompt,
         rated,
         replace(_comparison(scores, optional_number(row, "margin")), tags=tags),
-        tools=optional_tools(row),
-        template_kwargs=template_kwargs(row),
-        extra=remaining(row, (*_OPTIONAL, *ANSWERS, *fields, *tags)),
+        used=("prompt", "margin", *ANSWERS, *fields, *tags),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from assay.data.formats.building import answer, row_group
-from assay.data.formats.fields import as_objects, as_text, remaining, require
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer
+from assay.data.formats.fields import as_objects, as_text, require
 from assay.data.formats.messages import assistant, read_message
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Response, Source
@@ -38,8 +39,9 @@ def read_valued_messages(row: JsonObject, source: Source, options: FormatOptions
         for index, message in enumerate(messages[:last])
     )
     chosen, rejected = (_answer(messages[last], key, f"messages[{last}]") for key in _ANSWERS)
-    extra = remaining(row, ("messages",))
-    return row_group(source, prompt, (chosen, rejected), Comparison(0, 1, "a"), extra=extra)
+    return group_of_row(
+        row, source, prompt, (chosen, rejected), Comparison(0, 1, "a"), used=("messages",)
+    )
 
 
 def _answer(message: JsonObject, key: str, field: str) -> Response:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assay.data.formats.building import answer, preference, row_group
-from assay.data.formats.fields import number, remaining, require, tags_of, text, wrong_type
+from assay.data.cells import nested
+from assay.data.formats.beside import group_of_row
+from assay.data.formats.building import answer, preference
+from assay.data.formats.fields import as_text, number, remaining, require, tags_of, text, wrong_type
 from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Group, Source
@@ -29,21 +31,23 @@ def read_webgpt(row: JsonObject, source: Source, options: FormatOptions) -> Grou
         replace(answer((assistant(text(row, field)),), field), ratings={"score": score})
         for field, score in zip(_ANSWERS, scores, strict=True)
     )
-    question = require(row, "question")
+    question = nested(require(row, "question"), "full_text")
     tags: dict[str, str] = {}
-    extra = remaining(row, ("question", *_ANSWERS, *_SCORES))
+    beside: JsonObject = {}
     if isinstance(question, dict):
         tags = tags_of(question, "dataset")
-        extra = {"question": remaining(question, ("full_text", *tags))} | extra
+        beside = {"question": remaining(question, ("full_text", *tags))}
         content = text(question, "full_text", within="question")
     elif isinstance(question, str):
-        content = question
+        content = as_text(question, "question")
     else:
         raise wrong_type("question", question, "an object with 'full_text'")
-    return row_group(
+    group = group_of_row(
+        row,
         source,
         (user(content),),
         responses,
         preference(scores[1] - scores[0], tags),
-        extra=extra,
+        used=("question", *_ANSWERS, *_SCORES),
     )
+    return replace(group, extra=beside | group.extra)

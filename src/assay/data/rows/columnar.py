@@ -9,6 +9,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import IO, Any
 
+from assay.data.cells import NotText
 from assay.data.records import Source
 from assay.data.rows.row import BadRow, Row
 from assay.data.rows.stream import BLOCK
@@ -98,11 +99,11 @@ def _rows_of_batches(name: str, batches: Iterator[Any]) -> Iterator[Row | BadRow
 
 def _rows_of_batch(name: str, batch: Any, before: int) -> Iterator[Row | BadRow]:
     try:
-        columns = [column.to_pylist() for column in batch.columns]
+        columns = [_values(column) for column in batch.columns]
     except UnicodeDecodeError:
         yield from _rows_one_by_one(name, batch, before)
         return
-    plain = [_is_plain(field.type) for field in batch.schema]
+    plain = [_is_plain(column.type) and not _has_gaps(column) for column in batch.columns]
     for index in range(batch.num_rows):
         place = Source(name, before + index + 1)
         fields: JsonObject = {}
@@ -124,12 +125,62 @@ def _rows_one_by_one(name: str, batch: Any, before: int) -> Iterator[Row | BadRo
     for index in range(batch.num_rows):
         single = batch.slice(index, 1)
         try:
-            single.to_pylist()
+            for column in single.columns:
+                _values(column)
         except UnicodeDecodeError:
             place = Source(name, before + index + 1)
             yield BadRow(place, "is not UTF-8", "write text columns as UTF-8", "")
         else:
             yield from _rows_of_batch(name, single, before + index)
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a column as Python has them.
+
+    Raises:
+        UnicodeDecodeError: a text is not UTF-8.
+    """
+    from pyarrow import ArrowException
+
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        raise
+    except (ArrowException, ValueError, OverflowError):
+        return [_value(scalar) for scalar in column]
+    return values
+
+
+def _value(scalar: Any) -> Any:
+    """A value as Python has it; `NotText` where it has none, as for the year 100 000."""
+    from pyarrow import ArrowException, ListScalar, MapScalar, StructScalar, string
+
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        raise
+    except (ArrowException, ValueError, OverflowError):
+        pass
+    if isinstance(scalar, StructScalar) and len(set(scalar)) == len(scalar):
+        return {name: _value(inner) for name, inner in scalar.items()}
+    if isinstance(scalar, ListScalar) and not isinstance(scalar, MapScalar):
+        return [_value(inner) for inner in scalar.values]
+    try:
+        return NotText(scalar.cast(string()).as_py())
+    except ArrowException:
+        return NotText(f"<{scalar.type}>")
+
+
+def _has_gaps(column: Any) -> bool:
+    """Whether a struct in the column may have a null."""
+    from pyarrow import types
+
+    if types.is_list(column.type) or types.is_large_list(column.type):
+        return _has_gaps(column.values)
+    if types.is_struct(column.type):
+        fields = [column.field(index) for index in range(column.type.num_fields)]
+        return any(field.null_count or _has_gaps(field) for field in fields)
+    return False
 
 
 def _is_plain(kind: Any) -> bool:
@@ -152,6 +203,9 @@ def _is_plain(kind: Any) -> bool:
 def _json_value(value: Any) -> object:
     """A value as JSON would hold it.
 
+    A table gives every struct of a column each key that any has, null where it has none: such keys
+    are left out, so that rows are what they are as JSON lines.
+
     Raises:
         DataError: JSON cannot hold it.
     """
@@ -162,7 +216,8 @@ def _json_value(value: Any) -> object:
             raise DataError(f"{value} is not a JSON number", mend="write a finite number or null")
         return value
     if isinstance(value, Mapping):
-        return {str(key): _json_value(inner) for key, inner in value.items()}
+        items = ((str(key), inner) for key, inner in value.items() if inner is not None)
+        return {key: _json_value(inner) for key, inner in items}
     if isinstance(value, list):
         if value and isinstance(value[0], tuple):  # the entries of a map
             return {str(key): _json_value(inner) for key, inner in value}
@@ -177,11 +232,11 @@ def _json_value(value: Any) -> object:
 
 
 def _text_of_bytes(value: bytes) -> str:
-    """Some writers store text without saying that it is text; other bytes become base64."""
+    """Some writers store text without saying that it is text; other bytes show as base64."""
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return base64.b64encode(value).decode()
+        return NotText(base64.b64encode(value).decode())
 
 
 def _check_names(names: list[str], file: str) -> None:

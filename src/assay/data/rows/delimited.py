@@ -16,6 +16,8 @@ from assay.errors import DataError
 # The module refuses fields over 128 KiB otherwise; it keeps one limit for the whole process.
 csv.field_size_limit(sys.maxsize)
 
+_NONE = "; if the first line is a row, write a header above it"
+
 
 class _Lines:
     """Hands lines to the parser and keeps those of the record that it is reading."""
@@ -106,12 +108,14 @@ def _checked_header(cells: list[str], flaw: DataError | None, place: Source) -> 
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise DataError(
-            f"the header names the column '{twice}' twice", where=place, mend="rename one"
+            f"the header names the column '{twice}' twice", where=place, mend=f"rename one{_NONE}"
         )
     # An index without a name stands first in what pandas writes.
     if "" in names[1:] or names == [""]:
         raise DataError(
-            "the header has a column without a name", where=place, mend="name every column"
+            "the header has a column without a name",
+            where=place,
+            mend=f"name every column{_NONE}",
         )
     return names
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from itertools import chain
 
 from assay.data.records import Source
-from assay.data.rows.json_lines import BOM, row_of_value, rows_of_lines
-from assay.data.rows.row import BadRow, Row
+from assay.data.rows.json_lines import BOM, row_of_value, unread_lines
+from assay.data.rows.row import BadRow, Line, Row
 from assay.data.rows.stream import BLOCK, ByteReader
 from assay.data.sources import KINDS_OF_FILE
 from assay.data.strict_json import Parsed, StrictDecoder, behind_space, depth_error
@@ -25,13 +25,37 @@ _CUT = 16
 that JSON's parser cannot begin to read is shorter (`-Infinity`, an escaped surrogate pair)."""
 
 
-def rows_of_document(name: str, stream: ByteReader) -> Iterator[Row | BadRow]:
+def rows_of_lines_or_document(name: str, stream: ByteReader) -> Iterator[Row | BadRow | Line]:
+    """The rows of a stream that nobody named: JSON lines as they come, or a whole document.
+
+    Raises:
+        DataError: as `rows_of_document`.
+    """
+    head = b""
+    while not head.removeprefix(BOM).strip() and (line := stream.readline(BLOCK)):
+        head += line
+    listed = head.removeprefix(BOM).lstrip().startswith(b"[")
+    # A row that is written on one line ends with a brace.
+    goes_on = head.endswith(b"\n") and head.rstrip().endswith((b"{", b"[", b","))
+    if listed or goes_on:
+        return rows_of_document(name, stream, head)
+    return unread_lines(name, chain(io.BytesIO(head + stream.readline()), stream))
+
+
+def rows_of_document(
+    name: str, stream: ByteReader, head: bytes = b""
+) -> Iterator[Row | BadRow | Line]:
     """The rows of a `.json` file; in a list each has its 1-based number.
+
+    Args:
+        name: of the file.
+        stream: its bytes.
+        head: those that were read already.
 
     Raises:
         DataError: it is not JSON, or not UTF-8.
     """
-    head = stream.read(BLOCK)
+    head += stream.read(BLOCK)
     while head and not head.removeprefix(BOM).strip():
         more = stream.read(BLOCK)
         if not more:
@@ -46,7 +70,7 @@ def rows_of_document(name: str, stream: ByteReader) -> Iterator[Row | BadRow]:
         return
     head += stream.readline()
     if _first_line_is_a_row(head):
-        yield from rows_of_lines(name, chain(io.BytesIO(head), stream))
+        yield from unread_lines(name, chain(io.BytesIO(head), stream))
         return
     window = _Window(name, head, stream)
     parsed = window.whole()

@@ -6,19 +6,25 @@ import json
 from collections.abc import Iterable, Iterator
 
 from assay.data.records import Source
-from assay.data.rows.row import BadRow, Row, bad_row
+from assay.data.rows.row import BadRow, Line, Row, bad_row
+from assay.data.sources import STDIN
 from assay.data.strict_json import Parsed, StrictDecoder, depth_error
 
 BOM = b"\xef\xbb\xbf"
+_DECODER = StrictDecoder()
 
 
-def rows_of_lines(name: str, lines: Iterable[bytes]) -> Iterator[Row | BadRow]:
-    """The rows of JSON lines, each with its line number."""
-    decoder = StrictDecoder()
+def unread_lines(name: str, lines: Iterable[bytes]) -> Iterator[Line]:
+    """The lines of a file that are not blank."""
     for number, line in enumerate(lines, start=1):
         data = (line.removeprefix(BOM) if number == 1 else line).strip()
         if data:
-            yield _row_of_line(decoder, data, Source(name, number))
+            yield Line(name, number, data)
+
+
+def read_line(line: Line) -> Row | BadRow:
+    """The row of a line."""
+    return _row_of_line(_DECODER, line.data, Source(line.file, line.number))
 
 
 def row_of_value(parsed: Parsed, source: Source, text: str) -> Row | BadRow:
@@ -41,7 +47,9 @@ def _row_of_line(decoder: StrictDecoder, data: bytes, source: Source) -> Row | B
     except json.JSONDecodeError as error:
         what = f"is not valid JSON ({error.msg}, column {error.colno})"
         mend = "write one JSON object per line"
-        if text.startswith("["):
+        if source.file == STDIN:
+            mend += ", or name the file instead of -"
+        elif text.startswith("["):
             mend += ", or name the file .json if it is a list"
         return BadRow(source, what, mend, text)
     except RecursionError:

@@ -6,18 +6,27 @@ from collections.abc import Callable, Iterator
 
 from assay.data.rows.columnar import rows_of_arrow, rows_of_parquet
 from assay.data.rows.delimited import rows_of_delimited
-from assay.data.rows.json_document import rows_of_document
-from assay.data.rows.json_lines import rows_of_lines
-from assay.data.rows.row import BadRow, Row
+from assay.data.rows.json_document import rows_of_document, rows_of_lines_or_document
+from assay.data.rows.json_lines import read_line, unread_lines
+from assay.data.rows.row import BadRow, Line, Row
 from assay.data.rows.stream import ByteReader, check_holds, decompressed, tapped
-from assay.data.sources import DataSource, Part, locate, unreadable
+from assay.data.sources import STDIN, DataSource, Part, locate, unreadable
 from assay.errors import DataError
 
 
 def read_rows(
     source: DataSource, on_bytes: Callable[[bytes], object] | None = None
 ) -> Iterator[Row | BadRow]:
-    """The rows of a source in order; blank lines are passed over.
+    """The rows of a source in order; blank lines are passed over. `unread_rows` says more."""
+    for row in unread_rows(source, on_bytes):
+        yield read_line(row) if isinstance(row, Line) else row
+
+
+def unread_rows(
+    source: DataSource, on_bytes: Callable[[bytes], object] | None = None
+) -> Iterator[Row | BadRow | Line]:
+    """The rows of a source in order; lines of JSON are left for `read_line`, in another process
+    perhaps.
 
     Args:
         source: what to read. The place of a row is the line where it begins; in a JSON list, a
@@ -41,7 +50,7 @@ def read_rows(
             raise DataError("holds no rows", where=part.name, mend="check what wrote it")
 
 
-def _rows_of_part(part: Part, on_bytes: Callable[[bytes], object]) -> Iterator[Row | BadRow]:
+def _rows_of_part(part: Part, on_bytes: Callable[[bytes], object]) -> Iterator[Row | BadRow | Line]:
     with part.open() as file:
         if part.kind == "parquet":
             yield from rows_of_parquet(part.name, file, on_bytes)
@@ -53,9 +62,11 @@ def _rows_of_part(part: Part, on_bytes: Callable[[bytes], object]) -> Iterator[R
             yield from _rows_of_text(part, stream)
 
 
-def _rows_of_text(part: Part, stream: ByteReader) -> Iterator[Row | BadRow]:
+def _rows_of_text(part: Part, stream: ByteReader) -> Iterator[Row | BadRow | Line]:
+    if part.name == STDIN:
+        return rows_of_lines_or_document(part.name, stream)
     if part.kind == "lines":
-        return rows_of_lines(part.name, stream)
+        return unread_lines(part.name, stream)
     if part.kind == "json":
         return rows_of_document(part.name, stream)
     return rows_of_delimited(part.name, stream, delimiter="\t" if part.kind == "tsv" else ",")

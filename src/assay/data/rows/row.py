@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from assay.data.records import Source
 from assay.data.strict_json import JsonObject
@@ -24,6 +25,14 @@ class Row:
         if self.text is not None:
             return self.text
         return json.dumps(self.fields, ensure_ascii=False)
+
+
+class Line(NamedTuple):
+    """A line of JSON that has not been read yet, and its place."""
+
+    file: str
+    number: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

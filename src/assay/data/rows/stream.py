@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from assay.data.sources import Compression, Kind, Part
+from assay.data.sources import STDIN, Compression, Kind, Part
 from assay.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -136,4 +136,8 @@ def check_holds(stream: ByteReader, part: Part) -> None:
     beginning = stream.peek(32)
     for magic, what, mend in _BEGINNINGS:
         if beginning.startswith(magic):
-            raise DataError(f"{what}, not {_WORDS[part.kind]}", where=part.name, mend=mend)
+            raise DataError(
+                f"{what}, not {_WORDS[part.kind]}",
+                where=part.name,
+                mend="name the file instead of -" if part.name == STDIN else mend,
+            )

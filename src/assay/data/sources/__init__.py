@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from assay.data.sources.locate import locate
+from assay.data.sources.locate import locate, locate_all
 from assay.data.sources.samples import sample_folder
 from assay.data.sources.source import (
     KINDS_OF_FILE,
+    STDIN,
     Compression,
     DataSource,
     Kind,
@@ -17,12 +18,14 @@ from assay.data.sources.source import (
 
 __all__ = [
     "KINDS_OF_FILE",
+    "STDIN",
     "Compression",
     "DataSource",
     "Kind",
     "Part",
     "kind_of_name",
     "locate",
+    "locate_all",
     "part_of",
     "sample_folder",
     "unreadable",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from assay.data.nearest import did_you_mean
 from assay.data.sources.samples import SAMPLE, sample_parts
 from assay.data.sources.source import (
     KINDS_OF_FILE,
+    STDIN,
     DataSource,
     Part,
     part_of,
     unreadable,
 )
-from assay.data.splits import data_files, files_of_split, is_data_file
+from assay.data.splits import card_configs, data_files, files_of_split, is_data_file, splits_in
 from assay.errors import DataError
 
 _GLOB = frozenset("*?[")
@@ -36,6 +37,29 @@ def locate(source: DataSource) -> list[Part]:
         raise unreadable(error, source.path) from None
 
 
+def locate_all(sources: Iterable[DataSource]) -> list[list[Part]]:
+    """The parts of several sources whose rows are put together.
+
+    Raises:
+        DataError: as `locate`; or a file comes twice, under one name or two, and is read in the
+            same way.
+        PullError: a data set cannot be fetched.
+    """
+    seen: dict[object, str] = {}
+    located = [(source, locate(source)) for source in sources]
+    for source, parts in located:
+        way = (source.format, source.label, tuple(sorted((source.columns or {}).items())))
+        for part in parts:
+            file = (part.name if part.path is None else part.path.resolve(), way)
+            if file in seen:
+                also = "" if seen[file] == part.name else f", also as {seen[file]}"
+                raise DataError(
+                    f"is given twice{also}", where=part.name, mend="name each file once"
+                )
+            seen[file] = part.name
+    return [parts for _, parts in located]
+
+
 def _located(source: DataSource) -> list[Part]:
     from assay.data.hub import dataset_parts, is_dataset
 
@@ -47,7 +71,9 @@ def _located(source: DataSource) -> list[Part]:
     if source.path == "-":
         _refuse_revision(source, "standard input")
         _refuse_split(source, "standard input")
-        return [Part("stdin", lambda: nullcontext(sys.stdin.buffer), compression="detect")]
+        if sys.stdin is None:
+            raise DataError("is closed", where=STDIN, mend="give rows to it, or name a file")
+        return [Part(STDIN, lambda: nullcontext(sys.stdin.buffer), compression="detect")]
     path = Path(source.path)
     if path.is_dir():
         _refuse_revision(source, "a directory")
@@ -88,12 +114,28 @@ def _part_of_file(path: Path, name: str) -> Part:
 
 
 def _parts_of_directory(folder: Path, source: DataSource) -> list[Part]:
-    if source.split is not None:
-        return [part_of(file, str(file)) for file in files_of_split(folder, source)]
     files = data_files(folder)
     if not files:
         raise _no_data(source.path, (path for path in folder.rglob("*") if path.is_file()))
+    if source.split is not None or card_configs(folder):
+        files = files_of_split(folder, source)
+    else:
+        _check_one_split(files, splits_in(folder, name=source.path), source)
     return [part_of(file, str(file)) for file in files]
+
+
+def _check_one_split(
+    files: Sequence[Path], splits: Mapping[str, Sequence[Path]], source: DataSource
+) -> None:
+    """A directory is all its files, unless their names say that some are for testing."""
+    split, *others = splits
+    if others or (split != "train" and len(splits[split]) < len(files)):
+        named = f"splits {', '.join(splits)}" if others else f"split {split} and others of none"
+        raise DataError(
+            f"holds files of the {named}",
+            where=source.path,
+            mend=f"name one, as in split: {split}, or name the files",
+        )
 
 
 def _parts_of_glob(pattern: str) -> list[Part]:

@@ -18,6 +18,9 @@ KINDS_OF_FILE = (
     "header), each also as .gz or .zst, .parquet, or .arrow"
 )
 
+STDIN = "stdin"
+"""The name of standard input in places; nothing says how rows are written in it."""
+
 _KINDS: dict[str, Kind] = {
     ".jsonl": "lines",
     ".ndjson": "lines",
@@ -36,11 +39,12 @@ class DataSource:
     """Where rows come from.
 
     Attributes:
-        path: a file, a directory, a glob, `-` (standard input, JSON lines), `sample:NAME`, or a
-            data set of a hub: `org/name`, `hf://org/name`, `modelscope://org/name`, each also with
-            `:CONFIG`.
-        format: `auto`, or the name of a format.
-        split: a split of a sample, a directory or a data set.
+        path: a file, a directory, a glob, `-` (standard input: JSON lines or a JSON list),
+            `sample:NAME`, or a data set of a hub: `org/name`, `hf://org/name`,
+            `modelscope://org/name`, each also with `:CONFIG`.
+        format: `auto`, or the name of a format, which then is that of all its files.
+        split: a split of a sample, a directory or a data set. Of several, one must be named; a
+            sample is read whole.
         name: what to call the source in logs and directories.
         label: which label to read, where rows carry several.
         revision: a branch, tag or commit of a data set.
@@ -62,13 +66,14 @@ class Part:
     """One stream of bytes of a source, and how rows are written in it.
 
     `name` is the file as the user named it; places of rows begin with it. `detect` leaves the
-    compression to the first bytes, for standard input.
+    compression to the first bytes, for standard input. `path` is the file, where it is one.
     """
 
     name: str
     open: Callable[[], AbstractContextManager[IO[bytes]]]
     kind: Kind = "lines"
     compression: Compression = "none"
+    path: Path | None = None
 
 
 def kind_of_name(name: str) -> tuple[Kind, Compression] | None:
@@ -101,7 +106,7 @@ def part_of(path: Path, name: str) -> Part:
         raise DataError(
             f"'{suffix.lower()}' files are not read", where=name, mend=f"give {KINDS_OF_FILE}"
         )
-    return Part(name, lambda: path.open("rb"), *kind)
+    return Part(name, lambda: path.open("rb"), *kind, path)
 
 
 def unreadable(error: OSError, name: str) -> DataError:

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from assay.data.loading import BAD_ROW
+from assay.data.loading import BAD_ROW, by_count
 from assay.errors import DataError
 
 
-@dataclass
-class Account:
-    """Every number of a store. Rows in = comparisons + dropped, where each row is one comparison.
+@dataclass(kw_only=True)
+class Numbers:
+    """What some rows come to. Rows in = comparisons + dropped, where each row is one comparison.
 
     Attributes:
-        fingerprint: of everything that decides the content.
-        source: what the user said of it.
-        format: the format of its rows.
-        sha256: of the bytes that were read.
-        settings: how it was prepared.
-        versions: of the packages that take part.
-        rows: rows of the source.
         groups: prompts with at least one comparison.
         comparisons: comparisons that are kept.
         sequences: responses that are kept.
@@ -34,6 +27,68 @@ class Account:
         specials_in_content: special tokens that were written out inside messages.
         dropped: by reason, comparisons and rows that were left out, bad rows among them.
         last_tokens: by token id, how many sequences end with it.
+    """
+
+    groups: int = 0
+    comparisons: int = 0
+    sequences: int = 0
+    tokens: int = 0
+    longest: int = 0
+    cut_prompts: int = 0
+    specials_in_content: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    last_tokens: Counter[int] = field(default_factory=Counter)
+
+    def add(self, other: Numbers) -> None:
+        """Add the numbers of other rows."""
+        self.longest = max(self.longest, other.longest)
+        for number in fields(Numbers):
+            if number.name != "longest":
+                both = getattr(self, number.name) + getattr(other, number.name)
+                setattr(self, number.name, both)
+
+    @property
+    def num_dropped(self) -> int:
+        """Comparisons and rows that were left out."""
+        return self.dropped.total()
+
+    @property
+    def bad_rows(self) -> int:
+        """Rows that could not be read."""
+        return self.dropped[BAD_ROW]
+
+    def to_json(self) -> str:
+        """All of it as JSON, always the same for the same numbers."""
+        sorted_counts = {
+            "dropped": dict(sorted(self.dropped.items())),
+            "last_tokens": {str(token): n for token, n in sorted(self.last_tokens.items())},
+        }
+        return json.dumps(vars(self) | sorted_counts, ensure_ascii=False, indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """What `to_json` wrote.
+
+        Raises:
+            OSError, ValueError, TypeError, KeyError: it is absent, or something else.
+        """
+        found = json.loads(path.read_text(encoding="utf-8"))
+        last = {int(token): count for token, count in found.pop("last_tokens").items()}
+        return cls(**found | {"dropped": Counter(found["dropped"]), "last_tokens": Counter(last)})
+
+
+@dataclass(kw_only=True)
+class Account(Numbers):
+    """Every number of a store.
+
+    Attributes:
+        fingerprint: of everything that decides the content.
+        source: what the user said of it.
+        format: the format of its rows.
+        sha256: of the bytes that were read.
+        settings: how it was prepared.
+        versions: of the packages that take part.
+        rows: rows of the source.
         shards: groups in each shard.
     """
 
@@ -43,50 +98,13 @@ class Account:
     sha256: str
     settings: dict[str, Any]
     versions: dict[str, str]
-    rows: int
-    groups: int = 0
-    comparisons: int = 0
-    sequences: int = 0
-    tokens: int = 0
-    longest: int = 0
-    cut_prompts: int = 0
-    specials_in_content: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    last_tokens: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
     shards: list[int] = field(default_factory=list)
-
-    @property
-    def num_dropped(self) -> int:
-        """Comparisons and rows that were left out."""
-        return sum(self.dropped.values())
-
-    @property
-    def bad_rows(self) -> int:
-        """Rows that could not be read."""
-        return self.dropped.get(BAD_ROW, 0)
 
     @property
     def dropped_share(self) -> float:
         """Dropped of all comparisons; a row that was dropped whole counts as one."""
         return self.num_dropped / max(1, self.comparisons + self.num_dropped)
-
-    def to_json(self) -> str:
-        """The content of `prepare.json`."""
-        fields = dict(vars(self))
-        fields["dropped"] = dict(sorted(self.dropped.items()))
-        fields["last_tokens"] = {str(token): n for token, n in sorted(self.last_tokens.items())}
-        return json.dumps(fields, ensure_ascii=False, indent=1) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> Account:
-        """What `to_json` wrote.
-
-        Raises:
-            OSError, ValueError, TypeError, KeyError: it is absent, or something else.
-        """
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        last = {int(token): count for token, count in fields.pop("last_tokens").items()}
-        return cls(**fields, last_tokens=Counter(last))
 
 
 def check_dropped(name: str, account: Account, max_dropped: float) -> None:
@@ -102,7 +120,7 @@ def check_dropped(name: str, account: Account, max_dropped: float) -> None:
     """
     if account.dropped_share <= max_dropped:
         return
-    reasons = ", ".join(f"{n} {why}" for why, n in _by_count(account.dropped))
+    reasons = ", ".join(f"{n} {why}" for why, n in by_count(account.dropped))
     everything = account.comparisons + account.num_dropped
     raise DataError(
         f"{account.num_dropped} of {everything} comparisons would be dropped "
@@ -140,7 +158,3 @@ def print_table(rows: Sequence[tuple[str, Account]]) -> None:
             console.print(
                 f"{name}: {account.cut_prompts:,} prompts were cut to fit", highlight=False
             )
-
-
-def _by_count(dropped: dict[str, int]) -> Iterable[tuple[str, int]]:
-    return sorted(dropped.items(), key=lambda item: (-item[1], item[0]))

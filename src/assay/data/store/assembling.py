@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from assay.data.encoding import too_long_error
-from assay.data.loading import BAD_ROW, bad_rows_error
+from assay.data.loading import bad_rows_error
 from assay.data.rows import BadRow
 from assay.data.store.account import Account
 from assay.data.store.opening import (
@@ -27,49 +26,27 @@ from assay.data.store.opening import (
     INDEX_SCHEMA,
     BadRowFile,
 )
-from assay.data.store.partitions import HASH_BYTES, PartAccount, PartFiles
+from assay.data.store.partitions import HASH_BYTES, PartFiles
 from assay.data.store.settings import Preparation
 from assay.files import sync, whole_file
 
 _FIRST = 20
+_MERGED_AT_ONCE = 32
+"""Files that a merge opens, three of which run at once: some systems allow a process only 256."""
 
 
 class CountedRows(Sequence[BadRow]):
     """The first bad rows of many, and how many they are: what an error needs of them."""
 
-    def __init__(self, lines: Iterator[str], count: int) -> None:
+    def __init__(self, lines: Iterator[str]) -> None:
         self._first = [BadRowFile.parse(line) for line in islice(lines, _FIRST)]
-        self._count = count
+        self._count = len(self._first) + sum(1 for _ in lines)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: Any) -> Any:
         return self._first[index]
-
-
-def add_parts(account: Account, parts: Sequence[PartAccount], dropped: Counter[str]) -> None:
-    """Add the numbers of all partitions to an account.
-
-    Args:
-        account: it gets all numbers that it lacks.
-        parts: of each partition.
-        dropped: rows that were left out before, by reason, bad rows among them.
-    """
-    reasons = Counter(dropped)
-    for part in parts:
-        account.groups += part.groups
-        account.comparisons += part.comparisons
-        account.sequences += part.sequences
-        account.tokens += part.tokens
-        account.longest = max(account.longest, part.longest)
-        account.cut_prompts += part.cut_prompts
-        account.specials_in_content += part.specials_in_content
-        account.last_tokens.update(part.last_tokens)
-        account.shards.append(part.groups)
-        reasons.update(part.dropped)
-        reasons[BAD_ROW] += part.bad_rows
-    account.dropped = {reason: count for reason, count in reasons.items() if count}
 
 
 def assemble(
@@ -109,32 +86,21 @@ def assemble(
     sync(store)
 
 
-def check_errors(
-    preparation: Preparation, parts: Sequence[PartAccount], files: Sequence[PartFiles]
-) -> None:
+def check_errors(preparation: Preparation, files: Sequence[PartFiles]) -> None:
     """Raise what the policies call an error: rows over the length, rows that are refused.
 
     Raises:
         DataError: names the rows.
     """
-    for path, count, wanted, error in (
-        (
-            "too_long",
-            sum(part.too_long for part in parts),
-            preparation.over_length == "error",
-            too_long_error,
-        ),
-        (
-            "bad_rows",
-            sum(part.bad_rows for part in parts),
-            preparation.on_bad_row == "error",
-            bad_rows_error,
-        ),
+    for name, is_error, error in (
+        ("too_long", preparation.over_length == "error", too_long_error),
+        ("bad_rows", preparation.on_bad_row == "error", bad_rows_error),
     ):
-        if wanted and count:
+        if is_error:
             with ExitStack() as stack:
-                lines = _merged(stack, [getattr(file, path) for file in files])
-                raise error(CountedRows(lines, count))
+                rows = CountedRows(_merged(stack, [getattr(file, name) for file in files]))
+            if rows:
+                raise error(rows)
 
 
 def _write_index(path: Path, files: Sequence[PartFiles]) -> None:
@@ -154,7 +120,7 @@ def _write_index(path: Path, files: Sequence[PartFiles]) -> None:
 def _index_batch(shards: Any, entries: Any) -> Any:
     hashes = pa.py_buffer(np.ascontiguousarray(entries["prompt_hash"]).tobytes())
     columns: list[Any] = [pa.array(shards)]
-    for name in ("row", "num_tokens", "num_comparisons", "num_sequences"):
+    for name in ("row", "num_tokens", "num_comparisons"):
         columns.append(pa.array(np.ascontiguousarray(entries[name])))
     columns.append(
         pa.FixedSizeBinaryArray.from_buffers(pa.binary(HASH_BYTES), len(entries), [None, hashes])
@@ -164,13 +130,24 @@ def _index_batch(shards: Any, entries: Any) -> Any:
 
 def _merged(stack: ExitStack, paths: Sequence[Path]) -> Iterator[str]:
     """Lines of all partitions in the order of their groups, without their ordinals."""
-    opened = [
-        stack.enter_context(path.open(encoding="utf-8", newline="\n"))
-        for path in paths
-        if path.stat().st_size
-    ]
-    lines = heapq.merge(*opened, key=lambda line: int(line.partition(" ")[0]))
-    return (line.partition(" ")[2].removesuffix("\n") for line in lines)
+    paths = [path for path in paths if path.stat().st_size]
+    while len(paths) > _MERGED_AT_ONCE:
+        starts = range(0, len(paths), _MERGED_AT_ONCE)
+        paths = [_merged_file(paths[start : start + _MERGED_AT_ONCE]) for start in starts]
+    return (line.partition(" ")[2].removesuffix("\n") for line in _in_order(stack, paths))
+
+
+def _merged_file(paths: Sequence[Path]) -> Path:
+    """One file for several, beside the first."""
+    merged = paths[0].with_name(f"{paths[0].name}+")
+    with ExitStack() as stack, merged.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(_in_order(stack, paths))
+    return merged
+
+
+def _in_order(stack: ExitStack, paths: Sequence[Path]) -> Iterator[str]:
+    opened = [stack.enter_context(path.open(encoding="utf-8", newline="\n")) for path in paths]
+    return heapq.merge(*opened, key=lambda line: int(line.partition(" ")[0]))
 
 
 def _write_lines(path: Path, *sources: Iterable[str]) -> None:

@@ -2,14 +2,16 @@
 
 A store is made in a workshop beside its place and moved there when it is whole. The workshop has a
 fixed name, so that whoever comes after a kill goes on in it: a file of it is whole or absent, and
-what it holds is decided by the fingerprint, not by who wrote it. A lock keeps two processes from
-working in it at once; where the disk has no locks, each gets a workshop of its own.
+what it holds is decided by the fingerprint, not by who wrote it. It says of which fingerprint it
+is, and is emptied for another. A lock keeps two processes from working in it at once; where the
+disk has no locks, each gets a workshop of its own.
 """
 
 from __future__ import annotations
 
 import errno
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -17,12 +19,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from assay.cache import cache_dir, exclusive
-from assay.data.loading import BAD_ROW, bad_rows_error
-from assay.data.sources import DataSource, locate
-from assay.data.store.account import Account
-from assay.data.store.assembling import CountedRows, add_parts, assemble, check_errors
+from assay.data.loading import BAD_ROW, bad_rows_error, check_not_empty
+from assay.data.sources import DataSource, Part, locate, unreadable
+from assay.data.store.account import Account, Numbers
+from assay.data.store.assembling import CountedRows, assemble, check_errors
 from assay.data.store.chunks import (
     RowSource,
     SortedRows,
@@ -48,13 +51,15 @@ from assay.data.store.settings import (
     versions,
 )
 from assay.data.store.spill import Spill
-from assay.data.store.workers import Workers, available_cores, start_early
+from assay.data.store.workers import Workers, available_cores, rarely_collected, start_early
 from assay.errors import AssayError, DataError, OutputError
-from assay.files import sync
+from assay.files import output_errors, sync, write_text
 
+_PIECE = 1 << 20
 _LARGE = 5_000_000
 """Bytes above which a source is hardly prepared in memory."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_ANOTHER = "holds a store of other data or settings"
 _DROPPED, _BAD = -2, -1
 """Blocks of a spill."""
 
@@ -122,7 +127,6 @@ class _Job:
             sha256=content.sha256,
             settings=preparation.settings(),
             versions=versions(),
-            rows=0,
         )
 
     def run(self, store: Path, work: Path) -> None:
@@ -137,22 +141,22 @@ class _Job:
 
     def _in_memory(self, rows: RowSource, store: Path, work: Path) -> None:
         found = rows.all_rows()
-        self._check_rows(found, rows.format)
+        self._check_unchanged()
+        reasons = self._check_rows(found, rows.format)
         files = [PartFiles.of(store, work, 0)]
         dropped = [skipped_line(row) for row in found.skipped]
         bad = [bad_row_line(row) for row in found.bad_rows]
-        reasons = Counter(row.reason for row in found.skipped)
-        reasons[BAD_ROW] = len(found.bad_rows)
-        encode_partition(self.preparation, found.groups, files[0], rows.format, self.source.label)
+        encode_partition(self.preparation, found.groups, files[0], rows.formats, self.source.label)
         self._finish(store, files, reasons, dropped, bad)
 
     def _over_the_disk(self, rows: RowSource, store: Path, work: Path) -> None:
         count = number_of_partitions(self.content.num_bytes)
         files = [PartFiles.of(store, work, number) for number in range(count)]
-        with Workers(self.preparation, self.workers) as pool:
+        with rarely_collected(), Workers(self.preparation, self.workers) as pool:
             spills = spill_all(rows, self.source, work, count, pool)
+            self._check_unchanged()
             reasons = self._check_spills(spills, rows.format)
-            shared = (rows.format, self.source.label)
+            shared = (rows.formats, self.source.label)
             calls = ((spills, number, files[number], *shared) for number in range(count))
             for _ in pool.run(encode_spilled, calls):
                 pass
@@ -160,22 +164,26 @@ class _Job:
         bad = (line for spill in spills for line in _texts(spill, _BAD))
         self._finish(store, files, reasons, dropped, bad)
 
-    def _check_rows(self, found: SortedRows, format: str) -> None:
-        self.account.rows, self.account.format = found.num_rows, format
-        if found.bad_rows and self.preparation.on_bad_row == "error":
-            raise bad_rows_error(found.bad_rows)
-        if not found.groups:
-            reasons = Counter(row.reason for row in found.skipped)
-            raise self._nothing_left(reasons + Counter({BAD_ROW: len(found.bad_rows)}))
-
-    def _check_spills(self, spills: list[Spill], format: str) -> Counter[str]:
-        """The reasons for which rows were left out, bad rows among them."""
+    def _check_unchanged(self) -> None:
         if states_of(locate(self.source)) != self.content.states:
             raise DataError(
                 "changed while it was read",
                 where=self.source.path,
                 mend="run again when nothing writes to it",
             )
+
+    def _check_rows(self, found: SortedRows, format: str) -> Counter[str]:
+        """The reasons for which rows were left out, bad rows among them."""
+        self.account.rows, self.account.format = found.num_rows, format
+        if found.bad_rows and self.preparation.on_bad_row == "error":
+            raise bad_rows_error(found.bad_rows)
+        reasons = Counter(row.reason for row in found.skipped)
+        reasons[BAD_ROW] = len(found.bad_rows)
+        check_not_empty(self.source, not found.groups, found.num_rows, reasons)
+        return reasons
+
+    def _check_spills(self, spills: list[Spill], format: str) -> Counter[str]:
+        """The reasons for which rows were left out, bad rows among them."""
         self.account.rows, self.account.format = sum(s.num_rows for s in spills), format
         reasons: Counter[str] = Counter()
         bad = 0
@@ -184,10 +192,10 @@ class _Job:
             bad += sum(1 for _ in spill.lines(_BAD))
         if bad and self.preparation.on_bad_row == "error":
             lines = (line for spill in spills for line in _texts(spill, _BAD))
-            raise bad_rows_error(CountedRows(lines, bad))
+            raise bad_rows_error(CountedRows(lines))
         reasons[BAD_ROW] = bad
-        if all(s.is_empty(block) for s in spills for block in range(s.num_partitions)):
-            raise self._nothing_left(reasons)
+        is_empty = all(s.is_empty(block) for s in spills for block in range(s.num_partitions))
+        check_not_empty(self.source, is_empty, self.account.rows, reasons)
         return reasons
 
     def _finish(
@@ -198,18 +206,13 @@ class _Job:
         dropped: Iterable[str],
         bad: Iterable[str],
     ) -> None:
-        parts = [part for part in (file.read_account() for file in files) if part is not None]
-        check_errors(self.preparation, parts, files)
-        add_parts(self.account, parts, reasons)
+        check_errors(self.preparation, files)
+        self.account.add(Numbers(dropped=reasons))
+        for part in (file.read_account() for file in files):
+            assert part is not None
+            self.account.add(part)
+            self.account.shards.append(part.groups)
         assemble(store, self.account, files, dropped, bad)
-
-    def _nothing_left(self, reasons: Counter[str]) -> DataError:
-        counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.items() if count)
-        return DataError(
-            f"no usable row is left of {self.account.rows} ({counts})",
-            where=self.source.path,
-            mend="mend these rows or leave the file out",
-        )
 
 
 def _ready(final: Path, key: str, *, ours: bool) -> StoredData | None:
@@ -225,7 +228,7 @@ def _ready(final: Path, key: str, *, ours: bool) -> StoredData | None:
         data = open_store(final)
         if data.account.fingerprint == key:
             return data
-        damage = "holds a store of other data or settings"
+        damage = _ANOTHER
     if ours:
         return None
     if final.is_dir() and not any(final.iterdir()):
@@ -234,7 +237,8 @@ def _ready(final: Path, key: str, *, ours: bool) -> StoredData | None:
 
 
 def _build(job: _Job, final: Path, *, locked: bool) -> StoredData:
-    with _workshop(final, locked=locked) as workshop:
+    key = job.account.fingerprint
+    with _workshop(final, key, locked=locked) as workshop:
         store, work = workshop / "store", workshop / "work"
         for directory in (store, work):
             directory.mkdir(parents=True, exist_ok=True)
@@ -243,14 +247,18 @@ def _build(job: _Job, final: Path, *, locked: bool) -> StoredData:
         for torn in store.glob(".*.partial"):  # of processes that were killed
             torn.unlink(missing_ok=True)
         _move(store, final)
-    return open_store(final)
+    data = open_store(final)
+    if data.account.fingerprint != key:  # Without a lock another process may have been first.
+        raise OutputError(_ANOTHER, where=final, mend="choose another output, or delete it")
+    return data
 
 
 @contextmanager
-def _workshop(final: Path, *, locked: bool) -> Iterator[Path]:
+def _workshop(final: Path, key: str, *, locked: bool) -> Iterator[Path]:
     """A directory to work in. What a kill leaves stays there; what an error leaves does not."""
     if locked:
         workshop = final.parent / f".{final.name}.partial"
+        _empty_for(workshop, key)
     else:
         workshop = Path(tempfile.mkdtemp(prefix=f".{final.name}.partial-", dir=final.parent))
     try:
@@ -263,20 +271,33 @@ def _workshop(final: Path, *, locked: bool) -> Iterator[Path]:
     shutil.rmtree(workshop, ignore_errors=True)
 
 
+def _empty_for(workshop: Path, key: str) -> None:
+    """Remove what was to become another store; what a kill left of this one stays."""
+    mark = workshop / "fingerprint"
+    if mark.is_file() and mark.read_text() == key:
+        return
+    if workshop.exists():
+        shutil.rmtree(workshop)
+    workshop.mkdir()
+    write_text(mark, key)
+
+
 def _move(store: Path, final: Path) -> None:
     if final.is_dir():
         shutil.rmtree(final)  # Damaged, or an empty directory: anything else was refused.
     try:
         store.rename(final)
     except OSError:
-        # Without a lock another process may have been first, with the same bytes.
+        # Without a lock another process may have been first.
         if damage_of(final) is not None:
             raise
     sync(final.parent)
 
 
 def _refused(error: OSError, final: Path) -> AssayError:
-    what = "no space left on the device" if error.errno in _FULL else error.strerror or str(error)
+    what = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        what = "no space left on the device"
     return OutputError(
         f"the prepared data cannot be written ({what})",
         where=final,
@@ -290,9 +311,10 @@ def _readable_twice(source: DataSource) -> Iterator[Callable[[], object]]:
     if source.path != "-":
         yield lambda: None
         return
+    (part,) = locate(source)
     given = sys.stdin
     with tempfile.TemporaryFile() as kept:
-        shutil.copyfileobj(given.buffer, kept)
+        _copy(part, kept)
         kept.seek(0)
         sys.stdin = io.TextIOWrapper(kept)
         try:
@@ -300,6 +322,21 @@ def _readable_twice(source: DataSource) -> Iterator[Callable[[], object]]:
         finally:
             sys.stdin.detach()
             sys.stdin = given
+
+
+def _copy(part: Part, kept: IO[bytes]) -> None:
+    with part.open() as rows:
+        while True:
+            try:
+                piece = rows.read(_PIECE)
+            except OSError as error:
+                raise unreadable(error, part.name) from None
+            if not piece:
+                break
+            with output_errors(Path(tempfile.gettempdir())):
+                kept.write(piece)
+        with output_errors(Path(tempfile.gettempdir())):
+            kept.flush()
 
 
 def _texts(spill: Spill, block: int) -> Iterator[str]:

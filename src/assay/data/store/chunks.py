@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from zlib import crc32
 
 from assay.data.group_json import group_to_json, json_line
 from assay.data.loading import SkippedRow, sorted_row
-from assay.data.records import Group, prompt_key
-from assay.data.rows import BadRow, Row
+from assay.data.records import Group
+from assay.data.rows import BadRow, Line, Row
 from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
 from assay.data.store.settings import Preparation
@@ -24,17 +25,20 @@ _ROWS, _CHARACTERS = 2048, 8_000_000
 _BYTES_OF_PARTITION = 16 << 20
 _FEWEST, _MOST = 16, 512
 
+UnreadRow = Row | BadRow | Line
+
 Ordinal = int
 """The number of a row within its source, from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some rows in a row, from the one with this ordinal on."""
+    """Some rows in a row, from the one with this ordinal on, and the formats of their files."""
 
     number: int
     first: Ordinal
-    rows: list[Row | BadRow]
+    rows: list[UnreadRow]
+    formats: Mapping[str, str]
 
 
 @dataclass
@@ -58,13 +62,13 @@ class RowSource:
         self._source = source
         self._reader = SourceReader(source, need_comparisons=True)
         rows = self._reader.rows()
-        self._first: list[Row | BadRow] = []
+        self._first: list[UnreadRow] = []
         self.is_small = True
         """Whether all rows are in memory already."""
         characters = 0
         for row in rows:
             self._first.append(row)
-            characters += len(row.raw)
+            characters += _length(row)
             if len(self._first) == ROWS_IN_MEMORY or characters >= CHARACTERS_IN_MEMORY:
                 self.is_small = False
                 break
@@ -72,39 +76,49 @@ class RowSource:
 
     @property
     def format(self) -> str:
-        """The format of the rows; final once they are read."""
-        return self._reader.format.name if self._reader.format else self._source.format
+        """The names of the formats of the rows; final once they are read."""
+        return self._reader.format
+
+    @property
+    def formats(self) -> dict[str, str]:
+        """By file, the name of the format of its rows; final once they are read."""
+        return self._reader.formats
 
     def all_rows(self) -> SortedRows:
         """The rows of a small source."""
-        return sort_rows(replace(self._source, format=self.format), Chunk(0, 0, self._first))
+        return sort_rows(self._source, Chunk(0, 0, self._first, self.formats))
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows; memory holds a chunk."""
-        rows: list[Row | BadRow] = []
+        rows: list[UnreadRow] = []
         number = first = characters = 0
         begun, self._first = self._first, []
         begun.reverse()
         for row in chain(_emptying(begun), self._rest):
             rows.append(row)
-            characters += len(row.raw)
+            characters += _length(row)
             if len(rows) == _ROWS or characters >= _CHARACTERS:
-                yield Chunk(number, first, rows)
+                yield self._chunk(number, first, rows)
                 number, first, characters, rows = number + 1, first + len(rows), 0, []
         if rows:
-            yield Chunk(number, first, rows)
+            yield self._chunk(number, first, rows)
+
+    def _chunk(self, number: int, first: Ordinal, rows: list[UnreadRow]) -> Chunk:
+        known = self.formats
+        files = {row.file if isinstance(row, Line) else row.source.file for row in rows}
+        return Chunk(number, first, rows, {file: known[file] for file in files & known.keys()})
+
+
+def _length(row: UnreadRow) -> int:
+    return len(row.data if isinstance(row, Line) else row.raw)
 
 
 def sort_rows(source: DataSource, chunk: Chunk) -> SortedRows:
-    """Let the format, which the source names, read the rows."""
+    """Let the formats of their files read the rows."""
     found = SortedRows([], [], [], len(chunk.rows))
-    if source.format == "auto":  # No row had a known format.
-        found.bad_rows = [row for row in chunk.rows if isinstance(row, BadRow)]
-        return found
-    reader = SourceReader(source, need_comparisons=True)
+    reader = SourceReader(source, need_comparisons=True, formats=chunk.formats)
     for ordinal, row in enumerate(chunk.rows, start=chunk.first):
-        read = row if isinstance(row, BadRow) else reader.read(row)
-        place = sorted_row(read, reader.format)
+        place = sorted_row(reader.read(row), reader)
         if isinstance(place, BadRow):
             found.bad_rows.append(place)
         elif isinstance(place, SkippedRow):
@@ -135,7 +149,7 @@ def spill_all(
             known = read_spill(path)
             paths.append(path)
             if known is None or known.num_rows != len(chunk.rows):
-                yield path, replace(source, format=rows.format), chunk, partitions
+                yield path, source, chunk, partitions
 
     paths: list[Path] = []
     for _ in workers.run(spill_chunk, calls()):
@@ -147,16 +161,20 @@ def spill_all(
 def spill_chunk(
     preparation: Preparation, path: Path, source: DataSource, chunk: Chunk, partitions: int
 ) -> None:
-    """Write the rows of a chunk by the partition of their prompt.
+    """Write the rows of a chunk by the partition of their prompt, or of their id.
 
     Raises:
         OSError: the disk refused.
     """
     found = sort_rows(source, chunk)
     blocks: list[list[str]] = [[] for _ in range(partitions)]
+    by_row = preparation.group_by == "row"
     for ordinal, group in found.groups:
-        key = prompt_key(group.prompt, group.tools, group.template_kwargs)
-        blocks[int(key, 16) % partitions].append(f"{ordinal} {group_to_json(group)}")
+        line = f"{ordinal} {group.key} {group_to_json(group)}"
+        # Rows that stay alone need other ids than their equals; rated ones meet by their prompt.
+        alone = by_row and group.comparisons
+        home = crc32(group.id.encode(errors="replace")) if alone else int(group.key, 16)
+        blocks[home % partitions].append(line)
     blocks.append([skipped_line(row) for row in found.skipped])
     blocks.append([bad_row_line(row) for row in found.bad_rows])
     write_spill(path, found.num_rows, blocks)
@@ -173,6 +191,6 @@ def bad_row_line(row: BadRow) -> str:
     return json_line(parts)
 
 
-def _emptying(backwards: list[Row | BadRow]) -> Iterator[Row | BadRow]:
+def _emptying(backwards: list[UnreadRow]) -> Iterator[UnreadRow]:
     while backwards:
         yield backwards.pop()

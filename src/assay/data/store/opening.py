@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from assay.data.encoding import EncodedData, EncodedGroup
-from assay.data.loading import BAD_ROW, SkippedRow
+from assay.data.loading import SkippedRow
 from assay.data.records import Source
 from assay.data.rows import BadRow
 from assay.data.store.account import Account
@@ -29,7 +29,6 @@ INDEX_SCHEMA = pa.schema(
         pa.field("row", pa.int32(), nullable=False),
         pa.field("num_tokens", pa.int64(), nullable=False),
         pa.field("num_comparisons", pa.int32(), nullable=False),
-        pa.field("num_sequences", pa.int32(), nullable=False),
         pa.field("prompt_hash", pa.binary(16), nullable=False),
     ]
 )
@@ -167,7 +166,7 @@ class StoredData(EncodedData):
         super().__init__(
             StoredGroups.of(path),
             SkippedRowFile(path / DROPPED, account.num_dropped - account.bad_rows),
-            BadRowFile(path / BAD_ROWS, account.dropped.get(BAD_ROW, 0)),
+            BadRowFile(path / BAD_ROWS, account.bad_rows),
             account.specials_in_content,
             account.last_tokens,
             account.cut_prompts,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from assay.data.encoding import EncodedGroup, encode_each
-from assay.data.formats import get_format
 from assay.data.group_json import group_from_json
-from assay.data.loading import compare_where_rated, grouped
+from assay.data.loading import BAD_ROW, compare_where_rated, grouped
 from assay.data.prompts import normalised_prompt_hash
-from assay.data.records import Group, prompt_key
+from assay.data.records import Group
+from assay.data.store.account import Numbers
 from assay.data.store.chunks import Ordinal, bad_row_line, skipped_line
 from assay.data.store.settings import Preparation
 from assay.data.store.shards import write_shard
@@ -30,28 +29,10 @@ ENTRY = np.dtype(
         ("row", np.int32),
         ("num_tokens", np.int64),
         ("num_comparisons", np.int32),
-        ("num_sequences", np.int32),
         ("prompt_hash", f"V{HASH_BYTES}"),
     ]
 )
 """What the index keeps of a group."""
-
-
-@dataclass
-class PartAccount:
-    """The numbers of one partition."""
-
-    groups: int = 0
-    comparisons: int = 0
-    sequences: int = 0
-    tokens: int = 0
-    longest: int = 0
-    specials_in_content: int = 0
-    cut_prompts: int = 0
-    bad_rows: int = 0
-    too_long: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    last_tokens: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +58,10 @@ class PartFiles:
         rest = (work / f"part-{number:05}.{name}" for name in names)
         return cls(store / f"shard-{number:05}.arrow", *rest)
 
-    def read_account(self) -> PartAccount | None:
+    def read_account(self) -> Numbers | None:
         """The numbers, or None where the partition is not done."""
         try:
-            fields = json.loads(self.account.read_text(encoding="utf-8"))
-            last = {int(token): count for token, count in fields.pop("last_tokens").items()}
-            dropped = Counter(fields.pop("dropped"))
-            return PartAccount(**fields, dropped=dropped, last_tokens=Counter(last))
+            return Numbers.read(self.account)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -93,7 +71,7 @@ def encode_spilled(
     spills: Sequence[Spill],
     number: int,
     files: PartFiles,
-    format: str,
+    formats: Mapping[str, str],
     label: str | None,
 ) -> None:
     """Encode one partition of all chunks, unless that is done.
@@ -103,21 +81,21 @@ def encode_spilled(
     """
     if files.read_account() is None:
         rows = _rows_of_partition(spills, number)
-        encode_partition(preparation, list(rows), files, format, label)
+        encode_partition(preparation, list(rows), files, formats, label)
 
 
 def _rows_of_partition(spills: Sequence[Spill], number: int) -> Iterator[tuple[Ordinal, Group]]:
     for spill in spills:
         for line in spill.lines(number):
-            ordinal, _, text = line.partition(b" ")
-            yield int(ordinal), group_from_json(text)
+            ordinal, key, text = line.split(b" ", 2)
+            yield int(ordinal), group_from_json(text).with_key(key.decode())
 
 
 def encode_partition(
     preparation: Preparation,
     rows: list[tuple[Ordinal, Group]],
     files: PartFiles,
-    format: str,
+    formats: Mapping[str, str],
     label: str | None,
 ) -> None:
     """Merge the rows of some prompts, tokenise, and write all files of the partition.
@@ -126,26 +104,19 @@ def encode_partition(
         preparation: how.
         rows: all rows of the partition, in order; the list is emptied to save memory.
         files: where to.
-        format: the format of the source, and `label` the label that it was read with.
+        formats: of each file of the source, and `label` the label that it was read with.
         label: see there.
 
     Raises:
         OSError: the disk refused.
     """
-    known = get_format(format)
-    first: dict[str, Ordinal] = {}
-    begins = {}
-    for ordinal, group in rows:
-        key = prompt_key(group.prompt, group.tools, group.template_kwargs)
-        begins[group.source] = first.setdefault(key, ordinal)
-    ordinals = [ordinal for ordinal, _ in rows]
+    begins = {group.source: ordinal for ordinal, group in rows}
     groups = [group for _, group in rows]
     rows.clear()
-    groups, left_out = compare_where_rated(groups, known, label)
+    groups, left_out = compare_where_rated(groups, formats, label)
     groups = grouped(groups, preparation.group_by)
-    if preparation.group_by == "prompt" or known.rated:  # Merged: the id is the prompt's key.
-        ordinals = [first[group.id] for group in groups]
-    account = PartAccount(dropped=Counter(row.reason for row in left_out))
+    ordinals = [begins[group.source] for group in groups]
+    account = Numbers(dropped=Counter(row.reason for row in left_out))
     _write(files.merged, [f"{begins[row.source]} {skipped_line(row)}" for row in left_out])
     entries: list[tuple[Any, ...]] = []
     lines: dict[Path, list[str]] = {files.dropped: [], files.bad_rows: [], files.too_long: []}
@@ -155,7 +126,7 @@ def encode_partition(
         _write(path, written)
     with whole_file(files.index, lasting=False) as partial, partial.open("wb") as file:
         np.save(file, np.array(entries, dtype=ENTRY))
-    _write(files.account, [json.dumps(vars(account), sort_keys=True)])
+    _write(files.account, [account.to_json()])
 
 
 def _encoded(
@@ -163,7 +134,7 @@ def _encoded(
     groups: Sequence[Group],
     ordinals: Sequence[Ordinal],
     files: PartFiles,
-    account: PartAccount,
+    account: Numbers,
     lines: dict[Path, list[str]],
     entries: list[tuple[Any, ...]],
 ) -> Iterator[tuple[Ordinal, EncodedGroup]]:
@@ -178,12 +149,11 @@ def _encoded(
         lines[files.dropped] += (f"{ordinal} {skipped_line(row)}" for row in encoding.skipped)
         lines[files.bad_rows] += (f"{ordinal} {bad_row_line(row)}" for row in encoding.bad_rows)
         account.dropped.update(row.reason for row in encoding.skipped)
-        account.bad_rows += len(encoding.bad_rows)
+        account.dropped[BAD_ROW] += len(encoding.bad_rows)
         account.specials_in_content += encoding.specials_in_content
         account.cut_prompts += encoding.cut
         if preparation.over_length == "error":
             lines[files.too_long] += (f"{ordinal} {bad_row_line(row)}" for row in encoding.too_long)
-            account.too_long += len(encoding.too_long)
         group = encoding.group
         if group is None:
             continue
@@ -203,7 +173,6 @@ def _entry(ordinal: Ordinal, row: int, group: EncodedGroup) -> tuple[Any, ...]:
         row,
         group.num_tokens,
         len(group.comparisons),
-        len(group.sequences),
         normalised_prompt_hash(group.group.prompt),
     )
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
+import orjson
+
 from assay.config import OverLength
-from assay.data.formats import Format, registered_formats
-from assay.data.plugins import loaded_files, plugin_files
 from assay.data.rendering import Renderer
 from assay.data.sources import DataSource, Part, unreadable
+from assay.data.store.code import foreign_code, own_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Of the files in a store: raised when a reader of the older ones could not read the newer."""
 
 _PIECE = 1 << 22
@@ -56,12 +54,18 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a source: their SHA-256, their number, and the files as they were."""
+    """The bytes of a source: their SHA-256, and the files as they were."""
 
     sha256: str
-    num_bytes: int
+    files: tuple[tuple[str, int], ...]
+    """Of each part: its name, and its bytes."""
     states: tuple[tuple[str, int, int], ...]
     """Of each part: its name, size, and time of the last change."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(size for _, size in self.files)
 
 
 def content_of(parts: Sequence[Part]) -> Content:
@@ -70,17 +74,19 @@ def content_of(parts: Sequence[Part]) -> Content:
     Raises:
         DataError: a part cannot be read.
     """
-    digest, num_bytes, states = hashlib.sha256(), 0, []
+    digest, files, states = hashlib.sha256(), [], []
     for part in parts:
+        size = 0
         try:
             with part.open() as file:
                 states.append(_state(part, file))
                 while piece := file.read(_PIECE):
                     digest.update(piece)
-                    num_bytes += len(piece)
+                    size += len(piece)
         except OSError as error:
             raise unreadable(error, part.name) from None
-    return Content(digest.hexdigest(), num_bytes, tuple(states))
+        files.append((part.name, size))
+    return Content(digest.hexdigest(), tuple(files), tuple(states))
 
 
 def states_of(parts: Sequence[Part]) -> tuple[tuple[str, int, int], ...]:
@@ -104,12 +110,12 @@ def fingerprint(source: DataSource, content: Content, preparation: Preparation) 
     parts = {
         "store": STORE_VERSION,
         "content": content.sha256,
-        "files": [name for name, _, _ in content.states],
+        "files": content.files,
         "source": source_settings(source),
         "settings": preparation.settings(),
         "versions": versions(),
-        "code": _own_code(),
-        "foreign": _foreign_code(),
+        "code": own_code(),
+        "foreign": foreign_code(),
     }
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -137,21 +143,20 @@ _hashes: WeakKeyDictionary[Renderer, str] = WeakKeyDictionary()
 
 def _hash_of(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    names = tokenizer.special_tokens_map.items()
     parts = [
         type(tokenizer).__name__,
         _description(backend) if backend is not None else sorted(tokenizer.get_vocab().items()),
-        {key: str(value) for key, value in names if key != "pad_token"},
+        {key: str(value) for key, value in tokenizer.special_tokens_map.items()},
         tokenizer.bos_token_id,
         tokenizer.eos_token_id,
     ]
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    text = orjson.dumps(parts, default=str, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()[:16]
 
 
 def _description(backend: Any) -> dict[str, Any]:
     """The tokenizer's own description, without what its last call left in it."""
-    described: dict[str, Any] = json.loads(backend.to_str())
+    described: dict[str, Any] = orjson.loads(backend.to_str())
     return described | {"truncation": None, "padding": None}
 
 
@@ -161,32 +166,3 @@ def _state(part: Part, file: IO[bytes]) -> tuple[str, int, int]:
     except (OSError, AttributeError, ValueError):  # in an archive
         return part.name, 0, 0
     return part.name, found.st_size, found.st_mtime_ns
-
-
-@cache
-def _own_code() -> str:
-    """A hash of the modules that decide what stands in a store."""
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _foreign_code() -> list[str]:
-    """Hashes of the files of plug-ins, and the names of the formats that they added."""
-    names = [known.name for known in registered_formats() if is_foreign(known)]
-    if not names:
-        return []
-    main = getattr(sys.modules.get("__main__"), "__file__", None)
-    files = {*loaded_files(), *plugin_files().values(), *([main] if main else [])}
-    hashes = [
-        hashlib.sha256(Path(file).read_bytes()).hexdigest() if Path(file).is_file() else file
-        for file in sorted(files)
-    ]
-    return [*names, *hashes]
-
-
-def is_foreign(known: Format) -> bool:
-    """Whether a plug-in or the running program has added a format."""
-    return not known.read.__module__.startswith("assay.data.formats.")

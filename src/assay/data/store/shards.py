@@ -89,7 +89,8 @@ class Shard:
     """
 
     def __init__(self, path: Path) -> None:
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        with pa.memory_map(str(path)) as file:  # The map outlives it; hundreds of files need not.
+            self._reader = pa.ipc.open_file(file.read_buffer())
         self._batch = lru_cache(_KEPT_BATCHES)(self._open_batch)
 
     def __getitem__(self, row: int) -> EncodedGroup:

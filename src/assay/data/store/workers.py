@@ -6,24 +6,30 @@ import gc
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
+from types import FrameType
 from typing import Any, TypeVar
 
 from assay.data.formats import registered_formats
 from assay.data.plugins import load_plugins, loaded_files
-from assay.data.store.settings import Preparation, is_foreign
-from assay.errors import ResourceError
+from assay.data.store.code import is_foreign
+from assay.data.store.settings import Preparation
+from assay.errors import AssayError, ResourceError
 
 Result = TypeVar("Result")
 
+_STARTING = 1.0
+"""Seconds after `start_early` in which processes cannot be had without waiting for imports."""
 _WAITING = 2
 """Pieces of work in the queue for each process: more would only fill memory."""
 _MOST = 16
@@ -33,8 +39,11 @@ _PRELOAD = (
     "transformers.tokenization_utils_tokenizers",
 )
 
-_shared: Preparation | None = None
-"""In a process of the pool: what it prepares."""
+_COLLECTED = (50_000, 20, 20)
+"""For `gc.set_threshold` where millions of small lasting objects are made, and no cycles."""
+
+_shared: Preparation | AssayError | None = None
+"""In a process of the pool: what it prepares, or why it cannot."""
 
 
 def available_cores() -> int:
@@ -59,18 +68,26 @@ class Workers:
         self._pool = _pool(preparation, count) if count > 1 else None
         self._waiting = count * _WAITING
         self._started = False
+        self._opened = time.monotonic()
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._pool is None:
+            return
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            # Nobody who stops a program waits for work that will be done again.
+            for process in list(self._pool._processes.values()):
+                process.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _answered(self, waiting: Iterable[Future[Any]]) -> bool:
-        """Whether a process of the pool has finished anything yet."""
+    def _lends_a_hand(self, waiting: Sequence[Future[Any]]) -> bool:
+        """Whether to do the work here, for the processes are still starting."""
+        if time.monotonic() < self._opened + _STARTING:
+            return True
         self._started = self._started or any(future.done() for future in islice(waiting, 1))
-        return self._started
+        return len(waiting) >= self._waiting and not self._started
 
     def run(
         self, function: Callable[..., Result], calls: Iterable[tuple[Any, ...]]
@@ -87,21 +104,24 @@ class Workers:
         waiting: deque[Future[Result]] = deque()
         try:
             for call in calls:
-                if len(waiting) >= self._waiting and not self._answered(waiting):
-                    # They are still starting: better to lend a hand than to wait.
+                if self._lends_a_hand(waiting):
                     waiting.append(_done(function(self._preparation, *call)))
                     continue
                 while len(waiting) >= self._waiting:
                     yield waiting.popleft().result()
-                with _without_main_module():
+                with _starting():
                     waiting.append(self._pool.submit(_call, function, call))
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
-            raise ResourceError(
-                "a process that prepared data was killed, most likely for want of memory",
-                mend="run again with fewer --workers; what is done will not be done again",
-            ) from None
+            raise _killed() from None
+
+
+def _killed() -> ResourceError:
+    return ResourceError(
+        "a process that prepared data was killed, most likely for want of memory",
+        mend="run again with fewer --workers; what is done will not be done again",
+    )
 
 
 def _done(result: Result) -> Future[Result]:
@@ -110,23 +130,46 @@ def _done(result: Result) -> Future[Result]:
     return future
 
 
+@contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Where this process makes what others work on."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECTED)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def start_early() -> None:
     """Let the server of processes begin its imports, while this process reads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOAD))
-    with _without_main_module():
-        forkserver.ensure_running()
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(_PRELOAD))
+    with _starting():
+        resource_tracker.ensure_running()  # It unblocks the signal.
+        # Ctrl-C in a terminal reaches all processes of a program; this one stops the others.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _pool(preparation: Preparation, count: int) -> ProcessPoolExecutor | None:
+    start_early()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOAD))
     given = (pickle.dumps(preparation), loaded_files())
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=given)
     here = _foreign_formats()
     if here:
-        with _without_main_module():
-            there = pool.submit(_call, _formats_there, ()).result()
+        try:
+            with _starting():
+                asked = pool.submit(_call, _formats_there, ())
+            there = asked.result()
+        except BrokenProcessPool:
+            raise _killed() from None
+        except BaseException:
+            pool.shutdown()
+            raise
         if there != here:  # The running program has added some itself.
             pool.shutdown()
             return None
@@ -144,11 +187,13 @@ def _formats_there(preparation: Preparation) -> list[str]:
 def _begin(preparation: bytes, plugins: list[str]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     global _shared
-    # A process that makes millions of small lasting objects and no cycles.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-    load_plugins(plugins)
-    _shared = pickle.loads(preparation)
+    gc.set_threshold(*_COLLECTED)
+    try:
+        load_plugins(plugins)
+        _shared = pickle.loads(preparation)
+    except AssayError as error:  # Of a plug-in that works in one process and not in another.
+        _shared = error
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -161,8 +206,33 @@ def _die_with_parent() -> None:
 
 
 def _call(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    if isinstance(_shared, AssayError):
+        raise _shared
     assert _shared is not None
     return function(_shared, *arguments)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Where processes may be started."""
+    with _interrupted_later(), _without_main_module():
+        yield
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Hold Ctrl-C back: a process that is half started is known to nobody who could stop it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C interrupts the main thread alone.
+        return
+    held: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda *given: held.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        if held and callable(before):
+            before(*held[0])
 
 
 @contextmanager

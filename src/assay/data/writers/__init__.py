@@ -11,7 +11,6 @@ from assay.data.writers.registry import (
     get_writer,
     register_group_writer,
     register_writer,
-    registered_writers,
 )
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "get_writer",
     "register_group_writer",
     "register_writer",
-    "registered_writers",
 ]
 
 # A new target is a new module and no other edit.

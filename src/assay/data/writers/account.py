@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assay.data.loading import by_count, told
 from assay.data.records import Source
 from assay.data.rows import BadRow
 
@@ -56,7 +57,7 @@ class Account:
         counts = self.left_out + self.skipped
         if self.bad_rows:
             counts["bad row"] = len(self.bad_rows)
-        return ", ".join(f"{reason}: {count}" for reason, count in _by_count(counts))
+        return told(counts)
 
 
 def show_account(account: Account, target: str) -> None:
@@ -82,11 +83,6 @@ def show_account(account: Account, target: str) -> None:
 
 
 def _add(table: Table, kind: str, counts: Counter[str], account: Account) -> None:
-    for index, (what, count) in enumerate(_by_count(counts)):
+    for index, (what, count) in enumerate(by_count(counts)):
         first = account.first.get(what, "")
         table.add_row("" if index else kind, Text(what), str(count), Text(str(first)))
-
-
-def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:
-    """The largest first, equal ones by name."""
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

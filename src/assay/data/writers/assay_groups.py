@@ -10,9 +10,7 @@ from assay.data.writers.holding import as_dicts
 from assay.data.writers.registry import register_group_writer
 
 
-@register_group_writer(
-    "assay", fields="assay_group, prompt, responses, comparisons, ...", reads_as="assay"
-)
+@register_group_writer("assay")
 def write_group(group: Group) -> JsonObject:
     """The whole group; parts that it does not have are left out."""
     row: JsonObject = {

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from assay.data.formats import VerbatimText
-from assay.data.grouping import compare_rated
-from assay.data.loading import bad_rows_error, write_bad_rows
+from assay.data.loading import SkippedRow, SortedSource, bad_rows_error, write_bad_rows
 from assay.data.records import Group
 from assay.data.rows import BadRow
-from assay.data.scorable import SourceReader
-from assay.data.sources import DataSource, locate
+from assay.data.sources import DataSource, locate_all
 from assay.data.writers.account import Account
 from assay.data.writers.dataset_info import DatasetInfo
 from assay.data.writers.llamafactory import NAME as LLAMAFACTORY
-from assay.data.writers.output import RowFile
+from assay.data.writers.output import row_file
 from assay.data.writers.registry import Writer
 from assay.errors import ConfigError, DataError
 from assay.files import check_output
@@ -60,18 +56,17 @@ def convert(
     if writer.name == LLAMAFACTORY:
         about = DatasetInfo.open(output, overwrite=options.overwrite)
     account = Account()
-    with RowFile(output) as file:
+    with row_file(output) as write:
         for group in groups_of(sources, account, options, need_comparisons=not writer.whole_groups):
             written = writer.write(group)
             for row in written.rows:
-                file.write(row)
+                write(row)
                 account.fields.update(row.keys())
             account.rows += len(written.rows)
             account.comparisons += written.comparisons
             account.leave_out(written.left_out, group.source)
             account.lose(written.lost, group.source)
         check_written(account, sources, writer.name)
-        file.finish()
     if about is not None:
         about.add(output, account.fields)
     put_bad_rows_aside(account, output, options)
@@ -91,22 +86,19 @@ def groups_of(
     Raises:
         DataError: a source cannot be read; and at the end, where bad rows are errors, all of them.
     """
+    locate_all(sources)
     for source in sources:
-        locate(source)
-    for source in sources:
-        reader = SourceReader(source, need_comparisons=need_comparisons)
-        groups = _good_rows(source, reader, account, options.limit)
-        rated: list[Group] = []
-        for group in groups:
-            if reader.format is not None and reader.format.rated:
-                rated.append(group)
+        rows = SortedSource(
+            source, need_comparisons=need_comparisons, usable_only=False, limit=options.limit
+        )
+        for row in rows:
+            if isinstance(row, BadRow):
+                account.bad_rows.append(row)
+            elif isinstance(row, SkippedRow):
+                account.skip(row.reason, row.source)
             else:
-                yield group
-        if reader.format is not None and rated:
-            compared, skipped = compare_rated(rated, source.label or reader.format.labels[0])
-            for place, reason in skipped:
-                account.skip(reason, place)
-            yield from compared
+                yield row
+        account.rows_read += rows.num_rows
     if account.bad_rows and options.on_bad_row == "error":
         raise bad_rows_error(account.bad_rows)
 
@@ -137,24 +129,6 @@ def put_bad_rows_aside(account: Account, output: Path, options: ConvertOptions) 
         warn(f"{len(account.bad_rows)} bad rows were written to {aside}")
     elif options.overwrite:
         aside.unlink(missing_ok=True)
-
-
-def _good_rows(
-    source: DataSource, reader: SourceReader, account: Account, limit: int | None
-) -> Iterator[Group]:
-    for row in islice(reader, limit):
-        account.rows_read += 1
-        if isinstance(row, BadRow):
-            account.bad_rows.append(row)
-            continue
-        group = row[2]
-        if isinstance(group, VerbatimText):
-            raise DataError(
-                "holds verbatim texts, which have no prompt and no responses",
-                where=source.path,
-                mend="give it to `assay score`",
-            )
-        yield group
 
 
 def _warn_of_gaps(account: Account) -> None:

@@ -48,8 +48,6 @@ def _kept_tags(comparison: Comparison) -> dict[str, str]:
 
 @register_writer(
     "cvalues",
-    fields="prompt, pos_resp, neg_resp; pos_type, neg_type",
-    reads_as="cvalues",
     keeps=(Detail.TAGS,),
     refuses=_refuses,
     also_loses=_also_loses,

@@ -63,8 +63,6 @@ def _text(messages: Sequence[Message]) -> str:
 
 @register_writer(
     "hh",
-    fields=r"chosen and rejected, texts that begin with \n\nHuman:",
-    reads_as="hh",
     refuses=_refuses,
     also_loses=_also_loses,
 )

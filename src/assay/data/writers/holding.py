@@ -19,21 +19,20 @@ def conversation(group: Group, response: Response) -> tuple[Message, ...]:
     return (*group.prompt, *response.messages)
 
 
-def plain(message: Message) -> bool:
-    """Whether a role and a text are all that there is to a message."""
-    return not (message.tool_calls or message.reasoning_content is not None or message.extra)
-
-
 def refuses_arguments(group: Group, *, tools: bool = False) -> LeftOut | None:
     """Tools and template arguments, for a schema without a place for them.
 
     Args:
         group: the group.
-        tools: the schema has a place for tools.
+        tools: the schema has a place for tools, whose readers put a bare function into
+            `{"type": "function", "function": ...}`.
     """
     if group.template_kwargs:
         return LeftOut.ARGUMENTS
-    return LeftOut.TOOLS if group.tools and not tools else None
+    if group.tools and not tools:
+        return LeftOut.TOOLS
+    bare = any("function" not in tool for tool in group.tools or ())
+    return LeftOut.BARE_TOOLS if bare else None
 
 
 def refuses_messages(messages: Sequence[Message], roles: Collection[str]) -> LeftOut | None:
@@ -42,7 +41,7 @@ def refuses_messages(messages: Sequence[Message], roles: Collection[str]) -> Lef
         if message.role not in roles:
             system = message.role in ("system", "developer") and "system" not in roles
             return LeftOut.SYSTEM if system else LeftOut.ROLE
-        if not plain(message):
+        if not message.is_plain:
             return LeftOut.PARTS
     return None
 
@@ -52,7 +51,7 @@ def refuses_answers(group: Group, comparison: Comparison) -> LeftOut | None:
     for response in answers(group, comparison):
         if len(response.messages) > 1 or response.messages[0].role != "assistant":
             return LeftOut.ANSWER
-        if not plain(response.messages[0]):
+        if not response.messages[0].is_plain:
             return LeftOut.PARTS
     return None
 

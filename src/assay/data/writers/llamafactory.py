@@ -46,8 +46,6 @@ def _parts(group: Group) -> tuple[Message | None, tuple[Message, ...]]:
 
 @register_writer(
     NAME,
-    fields="conversations, chosen, rejected; system, tools; with its entry in dataset_info.json",
-    reads_as="llamafactory_sharegpt",
     refuses=_refuses,
 )
 def write_llamafactory(group: Group, comparison: Comparison) -> JsonObject:

@@ -40,8 +40,6 @@ def _worse_is_a_text(group: Group, comparison: Comparison) -> bool:
 
 @register_writer(
     "ms-swift",
-    fields="messages, rejected_response or rejected_messages; margin, tools",
-    reads_as="ms_swift",
     keeps=(Detail.MARGIN,),
     refuses=_refuses,
     also_loses=loses_seam,

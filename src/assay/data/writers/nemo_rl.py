@@ -25,8 +25,6 @@ def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
 
 @register_writer(
     "nemo_rl",
-    fields="context, completions[].rank and completion, rank 0 the better",
-    reads_as="nemo_rl",
     refuses=_refuses,
 )
 def write_nemo_rl(group: Group, comparison: Comparison) -> JsonObject:

@@ -20,8 +20,6 @@ def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
 
 @register_writer(
     "openrlhf",
-    fields="chosen, rejected as whole conversations; margin",
-    reads_as="trl",
     keeps=(Detail.MARGIN,),
     refuses=_refuses,
     also_loses=loses_seam,

@@ -1,99 +1,34 @@
-"""Files that are written whole or not at all."""
+"""Where rows and files go: all of them, or nothing is left, no directory either."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
-from types import TracebackType
 
 from assay.data.strict_json import JsonObject
-from assay.files import output_errors
+from assay.files import output_errors, text_output
 
 
-class RowFile:
-    """Rows as JSON lines, or as one list where the name ends in `.json`.
+@contextmanager
+def row_file(output: Path) -> Iterator[Callable[[JsonObject], object]]:
+    """Gives what writes a row: as a JSON line, or into one list where the name ends in `.json`.
 
-    They are written beside the file, which `finish` puts in its place; without it nothing is left.
-    """
-
-    def __init__(self, output: Path) -> None:
-        self._output = output
-        self._beside = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-        self._list = output.suffix.lower() == ".json"
-        self._empty = True
-        self._finished = False
-        self._made = make_folder(output)
-        with output_errors(output):
-            self._file = self._beside.open("w", encoding="utf-8")
-
-    def __enter__(self) -> RowFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(OSError):
-            self._file.close()
-        with suppress(OSError):
-            self._beside.unlink()
-        if not self._finished:
-            remove_folders(self._made)
-
-    def write(self, row: JsonObject) -> None:
-        """Add a row.
-
-        Raises:
-            OutputError: the system refuses.
-        """
-        text = json.dumps(row, ensure_ascii=False)
-        if self._list:
-            text = ("[\n  " if self._empty else ",\n  ") + text
-        else:
-            text += "\n"
-        self._empty = False
-        with output_errors(self._output):
-            self._file.write(text)
-
-    def finish(self) -> None:
-        """Put the file in its place.
-
-        Raises:
-            OutputError: the system refuses.
-        """
-        with output_errors(self._output):
-            if self._list:
-                self._file.write("[]\n" if self._empty else "\n]\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._beside.replace(self._output)
-        self._finished = True
-
-
-def make_folder(output: Path) -> list[Path]:
-    """Make the directory of an output; returns the directories that were not there, inner first.
+    The file stands in its place when the block ends, after one row at least.
 
     Raises:
         OutputError: the system refuses.
     """
-    made = [parent for parent in output.absolute().parents if not parent.exists()]
-    with output_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    return made
-
-
-def remove_folders(made: Iterable[Path]) -> None:
-    """Remove directories that `make_folder` made, as far as they are still empty."""
-    with suppress(OSError):
-        for folder in made:
-            folder.rmdir()
+    is_list = output.suffix.lower() == ".json"
+    begin, between, end = ("[\n  ", ",\n  ", "\n]\n") if is_list else ("", "\n", "\n")
+    before = chain([begin], repeat(between))
+    with _folder_of(output), text_output(output) as file:
+        yield lambda row: file.write(next(before) + json.dumps(row, ensure_ascii=False))
+        file.write(end)
 
 
 @contextmanager
@@ -105,12 +40,25 @@ def folder_beside(output: Path) -> Iterator[Path]:
     Raises:
         OutputError: the system refuses.
     """
-    made = make_folder(output)
     folder = output.with_name(f".{output.name}.{os.getpid()}.tmp")
+    with _folder_of(output):
+        try:
+            with output_errors(output):
+                folder.mkdir()
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _folder_of(output: Path) -> Iterator[None]:
+    """Make the directory of an output; what was made goes again where nothing comes into it."""
+    made = [parent for parent in output.absolute().parents if not parent.exists()]
+    with output_errors(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with output_errors(output):
-            folder.mkdir()
-        yield folder
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        remove_folders(made)
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()

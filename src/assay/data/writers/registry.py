@@ -48,6 +48,7 @@ class LeftOut(StrEnum):
     REPEATED = "answer that repeats the prompt"
     PARTS = "message with tool calls, reasoning or further keys"
     TOOLS = "tools"
+    BARE_TOOLS = "tools that readers of this schema wrap (without a 'function')"
     ARGUMENTS = "template arguments"
     IDENTICAL = "identical answers"
     BLANK = "prompt of white space"
@@ -78,17 +79,9 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """One target schema.
-
-    `fields` describes its rows in messages, `keeps` what it holds besides prompt, answers and
-    outcome. `reads_as` names the format that reads its rows. `whole_groups` says that a group is
-    one row with all that it has, so that it needs no comparison.
-    """
+    """One target schema; with `whole_groups` a group is one row, and needs no comparison."""
 
     name: str
-    fields: str
-    reads_as: str
-    keeps: frozenset[Detail]
     write: Callable[[Group], Written]
     whole_groups: bool = False
 
@@ -99,8 +92,6 @@ _REGISTRY: dict[str, Writer] = {}
 def register_writer(
     name: str,
     *,
-    fields: str,
-    reads_as: str,
     keeps: Iterable[Detail] = (),
     refuses: Refusal,
     also_loses: MoreLosses = lambda group, comparison: (),
@@ -109,8 +100,6 @@ def register_writer(
 
     Args:
         name: what `--to` calls it.
-        fields: describes its rows in messages.
-        reads_as: the format that reads them.
         keeps: what it holds besides prompt, answers and outcome.
         refuses: why it cannot hold a comparison; ties are never asked about.
         also_loses: what it loses of a comparison beyond all that it does not keep.
@@ -121,14 +110,14 @@ def register_writer(
         def write(group: Group) -> Written:
             return _write_pairs(group, row, refuses, kept, also_loses)
 
-        _REGISTRY[name] = Writer(name, fields, reads_as, kept, write)
+        _REGISTRY[name] = Writer(name, write)
         return row
 
     return register
 
 
 def register_group_writer(
-    name: str, *, fields: str, reads_as: str
+    name: str,
 ) -> Callable[[Callable[[Group], JsonObject]], Callable[[Group], JsonObject]]:
     """Make the decorated function, which writes a whole group as one row, known as a target."""
 
@@ -136,15 +125,10 @@ def register_group_writer(
         def write(group: Group) -> Written:
             return Written([row(group)], len(group.comparisons))
 
-        _REGISTRY[name] = Writer(name, fields, reads_as, frozenset(Detail), write, True)
+        _REGISTRY[name] = Writer(name, write, whole_groups=True)
         return row
 
     return register
-
-
-def registered_writers() -> list[Writer]:
-    """All writers by name."""
-    return [_REGISTRY[name] for name in sorted(_REGISTRY)]
 
 
 def get_writer(name: str, others: Iterable[str] = ()) -> Writer:

@@ -19,8 +19,6 @@ def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
 
 @register_writer(
     "trl",
-    fields="prompt, chosen, rejected as messages; margin, tools, chat_template_kwargs",
-    reads_as="trl",
     keeps=(Detail.MARGIN,),
     refuses=_refuses,
 )

@@ -23,8 +23,6 @@ def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
 
 @register_writer(
     "messages",
-    fields="messages with value, the last one with chosen_value and rejected_value",
-    reads_as="valued_messages",
     refuses=_refuses,
 )
 def write_valued_messages(group: Group, comparison: Comparison) -> JsonObject:

@@ -1,0 +1,387 @@
+"""The data of a recipe: mixed, split, counted; each number is computed by hand beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_runs import recipe, rows, write_lines
+
+from assay.config import Recipe
+from assay.data.loading import load_groups
+from assay.data.prompts import normalised, normalised_prompt_hash
+from assay.data.records import Message
+from assay.data.rendering import Renderer
+from assay.data.sources import DataSource
+from assay.data.store.joining import JoinedData
+from assay.data.templates import resolve_template
+from assay.errors import ConfigError, DataError
+from assay.evaluate.command import EvalOptions, evaluate_command
+from assay.train.loop import train
+from assay.train.recipe_data import (
+    RecipeData,
+    check_recipe_data,
+    data_source,
+    mix_and_split,
+    prepare_recipe,
+)
+
+Prepare = Callable[..., tuple[Recipe, RecipeData]]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, tiny_tokenizer: Any) -> Prepare:
+    """Prepare sources as a recipe's sections name them; nothing goes to the cache."""
+    renderer = Renderer(tiny_tokenizer, resolve_template("auto", tiny_tokenizer))
+    prepared: dict[str, RecipeData] = {}
+
+    def run(sources: list[Any], *, seed: int = 3, **data: Any) -> tuple[Recipe, RecipeData]:
+        checked = recipe(Path("base"), Path(), tmp_path / "run", data={"train": sources} | data)
+        checked = checked.model_copy(
+            update={"train": checked.train.model_copy(update={"seed": seed})}
+        )
+        # What is taken of a store is decided behind it: stores are made once.
+        sides = (checked.data.train, checked.data.eval)
+        read = [[data_source(one, "auto") for one in side] for side in sides]
+        key = f"{read} {checked.data.group_by}"
+        if key not in prepared:
+            place = tmp_path / f"stores-{len(prepared)}"
+            prepared[key] = prepare_recipe(checked, renderer, workers=1, output=place)
+        return checked, prepared[key]
+
+    return run
+
+
+def source(folder: Path, name: str, prompts: int) -> str:
+    """A file of `prompts` prompts: every third has one comparison, the others three."""
+    lines: list[Any] = list(rows(prompts, prefix=f"{name} "))
+    return str(write_lines(folder / f"{name}.jsonl", lines))
+
+
+def prompts_of(data: JoinedData | None) -> list[str]:
+    assert data is not None
+    return [group.group.prompt[0].content for group in data.groups]
+
+
+def taken(prepared: tuple[Recipe, RecipeData]) -> list[str]:
+    return prompts_of(mix_and_split(*prepared)[0])
+
+
+def by_source(prompts: list[str], *names: str) -> list[int]:
+    return [sum(prompt.startswith(f"{name} ") for prompt in prompts) for name in names]
+
+
+# --- mixing --------------------------------------------------------------------------------------
+
+
+def test_counts_and_proportions_of_several_sources(prepare: Prepare, tmp_path: Path) -> None:
+    a, b, c = (source(tmp_path, name, count) for name, count in (("a", 20), ("b", 10), ("c", 8)))
+    shares: list[Any] = [{"path": a, "count": 7}, {"path": b, "proportion": 0.25}, c]
+    checked, data = prepare(shares)
+    found, held_out = mix_and_split(checked, data)
+    prompts = prompts_of(found)
+    assert held_out is None
+    # 2.5 of 10 is rounded to the even number; c is taken whole.
+    assert by_source(prompts, "a", "b", "c") == [7, 2, 8]
+    assert len(set(prompts)) == 17
+    # Sources one after the other, each in the order of its file.
+    everything = [prompt for store in data.train for prompt in prompts_of(store)]  # type: ignore[arg-type]
+    assert [prompt for prompt in everything if prompt in set(prompts)] == prompts
+    # The comparisons of c's prompts 0..7: numbers 0, 3, 6 have one, the others three.
+    in_c = [len(group.comparisons) for group in found.groups][9:]
+    assert in_c == [1, 3, 3, 1, 3, 3, 1, 3]
+    assert found.num_comparisons == sum(len(group.comparisons) for group in found.groups)
+    assert found.num_tokens == sum(group.num_tokens for group in found.groups)
+
+
+def test_a_mixture_is_of_its_seed_alone(prepare: Prepare, tmp_path: Path) -> None:
+    a, b = source(tmp_path, "a", 20), source(tmp_path, "b", 20)
+    shares: list[Any] = [{"path": a, "count": 9}, {"path": b, "count": 9}]
+    first = taken(prepare(shares))
+    assert first == taken(prepare(shares))
+    assert first != taken(prepare(shares, seed=4))
+    assert [prompt[2:] for prompt in first[:9]] != [prompt[2:] for prompt in first[9:]]
+    # What is taken of the second does not change the first.
+    other = taken(prepare([shares[0], {"path": b, "count": 2}]))
+    assert other[:9] == first[:9]
+
+
+def test_weights_of_several_sources(prepare: Prepare, tmp_path: Path) -> None:
+    a, b = source(tmp_path, "a", 20), source(tmp_path, "b", 12)
+
+    def mixture(of_a: float, of_b: float) -> list[int]:
+        shares: list[Any] = [{"path": a, "weight": of_a}, {"path": b, "weight": of_b}]
+        return by_source(taken(prepare(shares)), "a", "b")
+
+    assert mixture(1, 3) == [4, 12]  # b is used up.
+    assert mixture(5, 1) == [20, 4]  # a is used up.
+    assert mixture(0.02, 1) == [1, 12]  # 0.24 of a: one, so that what is named is there.
+    shares: list[Any] = [{"path": a, "weight": 1}, b]
+    with pytest.raises(ConfigError, match=r"have a weight, and \S*b.jsonl has none; give each"):
+        mix_and_split(*prepare(shares))
+
+
+def test_a_source_with_too_few_prompts(prepare: Prepare, tmp_path: Path) -> None:
+    # 8 prompts in 18 rows: it is prompts that are counted.
+    path = source(tmp_path, "a", 8)
+    shares: list[Any] = [{"path": path, "count": 8}]
+    assert len(taken(prepare(shares))) == 8
+    with pytest.raises(ConfigError, match=r"a.jsonl has 8 groups, fewer than count: 9; lower"):
+        mix_and_split(*prepare([{"path": path, "count": 9}]))
+    # What is held out is not there to be counted.
+    with pytest.raises(ConfigError, match=r"a.jsonl has \d groups, fewer than count: 8"):
+        mix_and_split(*prepare(shares, held_out=0.4))
+    assert len(taken(prepare([{"path": path, "proportion": 0.01}]))) == 1
+    # By rows there are 18, of which more can be taken.
+    shares = [{"path": path, "count": 18}]
+    assert len(taken(prepare(shares, group_by="row"))) == 18
+
+
+# --- held_out ------------------------------------------------------------------------------------
+
+SAME = [("Question 5?", "question  5?"), ("ＡＢＣ", "abc"), ("Straße 2", "STRASSE 2\n")]
+
+
+def spelt_twice(folder: Path) -> tuple[str, str]:
+    """Two files with prompts in common, spelt alike and otherwise; more of each for itself."""
+    files = []
+    for place, name in enumerate(("one", "two")):
+        shared = [pair[place] for pair in SAME] + [f"shared {number}" for number in range(20)]
+        own = [f"{name} {number}" for number in range(30)]
+        lines: list[Any] = [
+            {"prompt": prompt, "pos_resp": f"good {name} {at}", "neg_resp": f"bad {at}"}
+            for prompt in [*shared, *own]
+            for at in range(2)
+        ]
+        files.append(str(write_lines(folder / f"{name}.jsonl", lines)))
+    return files[0], files[1]
+
+
+@pytest.mark.parametrize("group_by", ["prompt", "row"])
+def test_no_prompt_is_on_both_sides(prepare: Prepare, tmp_path: Path, group_by: str) -> None:
+    files = spelt_twice(tmp_path)
+    everything = {normalised(p) for p in taken(prepare([*files], group_by=group_by))}
+    assert len(everything) == 3 + 20 + 60
+    sides = set()
+    for seed in range(6):
+        checked, data = prepare([*files], seed=seed, held_out=0.3, group_by=group_by)
+        kept, held = mix_and_split(checked, data)
+        assert held is not None
+        on = [{normalised(prompt) for prompt in prompts_of(side)} for side in (kept, held)]
+        assert on[0].isdisjoint(on[1])
+        assert on[0] | on[1] == everything
+        assert len(kept.groups) + len(held.groups) == sum(len(s.groups) for s in data.train)
+        assert kept.num_comparisons + held.num_comparisons == 4 * 53
+        # Five standard deviations of 83 draws of 0.3: sqrt(83 * 0.3 * 0.7) is 4.2.
+        assert abs(len(on[1]) - 25) < 21
+        sides |= {(one, one in on[1]) for one, _ in (map(normalised, pair) for pair in SAME)}
+        if group_by == "prompt":
+            # In one file an answer to it, in the other another: two groups, one side.
+            assert all(
+                prompts_of(held).count(prompt) == 2 for prompt in on[1] if "shared" in prompt
+            )
+    assert len(sides) > len(SAME)  # Not always the same side.
+
+
+def test_the_split_is_of_prompt_and_seed_alone(prepare: Prepare, tmp_path: Path) -> None:
+    one, two = spelt_twice(tmp_path)
+    held = set(prompts_of(mix_and_split(*prepare([one], held_out=0.3))[1]))
+    lines = Path(one).read_text(encoding="utf-8").splitlines()
+    random.Random(0).shuffle(lines)
+    shuffled = str(write_lines(tmp_path / "other name.jsonl", list(lines)))
+    assert set(prompts_of(mix_and_split(*prepare([shuffled], held_out=0.3))[1])) == held
+    both = prompts_of(mix_and_split(*prepare([two, one], held_out=0.3))[1])
+    assert held < set(both)
+    assert set(prompts_of(mix_and_split(*prepare([one], held_out=0.3, seed=4))[1])) != held
+    # More is held out besides, nothing instead.
+    assert held < set(prompts_of(mix_and_split(*prepare([one], held_out=0.5))[1]))
+
+
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+from transformers import PreTrainedTokenizerFast
+from assay.data.rendering import Renderer
+from assay.data.templates import resolve_template
+from assay.recipe import load_recipe
+from assay.train.recipe_data import mix_and_split, prepare_recipe
+
+tokenizer = PreTrainedTokenizerFast.from_pretrained(sys.argv[2])
+recipe = load_recipe(sys.argv[1])
+data = prepare_recipe(recipe, Renderer(tokenizer, resolve_template("auto", tokenizer)),
+                      workers=1, output=Path(sys.argv[3]))
+print(json.dumps([[g.group.prompt[0].content for g in side.groups]
+                  for side in mix_and_split(recipe, data)]))
+"""
+
+
+def test_another_process_mixes_and_splits_alike(
+    prepare: Prepare, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    one, two = spelt_twice(tmp_path)
+    shares: list[Any] = [{"path": one, "weight": 1}, {"path": two, "weight": 2}]
+    checked, data = prepare(shares, held_out=0.3)
+    here = [prompts_of(side) for side in mix_and_split(checked, data)]
+    tiny_tokenizer.save_pretrained(tmp_path / "tokenizer")
+    (tmp_path / "recipe.yaml").write_text(checked.model_dump_json())
+    arguments = [tmp_path / "recipe.yaml", tmp_path / "tokenizer", tmp_path / "elsewhere"]
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, *map(str, arguments)],
+        env=os.environ | {"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == here
+
+
+def test_mixing_draws_from_what_is_not_held_out(prepare: Prepare, tmp_path: Path) -> None:
+    one, two = spelt_twice(tmp_path)
+    whole = mix_and_split(*prepare([one, two], held_out=0.3))
+    shares: list[Any] = [{"path": one, "count": 5}, {"path": two, "proportion": 0.5}]
+    mixed = mix_and_split(*prepare(shares, held_out=0.3))
+    assert prompts_of(mixed[1]) == prompts_of(whole[1])
+    of_two = sum("good two 0" in str(group.group.responses) for group in whole[0].groups)
+    assert len(mixed[0].groups) == 5 + round(0.5 * of_two)
+    remaining = iter(prompts_of(whole[0]))
+    assert all(prompt in remaining for prompt in prompts_of(mixed[0]))  # In their order.
+
+
+def test_a_side_without_anything_is_said_before_training(prepare: Prepare, tmp_path: Path) -> None:
+    path = source(tmp_path, "a", 6)
+    with pytest.raises(ConfigError, match=r"held_out 1e-09 with seed 3 holds back no prompt: noth"):
+        mix_and_split(*prepare([path], held_out=1e-9))
+    with pytest.raises(ConfigError, match=r"0.999999 with seed 3 holds back every prompt; lower"):
+        mix_and_split(*prepare([path], held_out=0.999999))
+    weighted: list[Any] = [{"path": path, "weight": 1}, {"path": source(tmp_path, "b", 2)}]
+    weighted[1]["weight"] = 1
+    with pytest.raises(ConfigError, match=r"a.jsonl has no group left, so that a mixture by"):
+        mix_and_split(*prepare(weighted, held_out=0.999999))
+    ties: list[Any] = [
+        {"question": f"q {n}", "answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": 0.5}
+        for n in range(9)
+    ]
+    tied = str(write_lines(tmp_path / "ties.jsonl", ties))
+    with pytest.raises(ConfigError, match=r"holds back \d prompts with ties alone: nothing to"):
+        mix_and_split(*prepare([tied], held_out=0.5))
+
+
+def test_a_run_evaluates_on_what_it_held_out(tiny_base: Path, tmp_path: Path) -> None:
+    files = spelt_twice(tmp_path)
+    checked = recipe(
+        tiny_base,
+        Path(),
+        tmp_path / "run",
+        data={"train": [*files], "held_out": 0.2},
+        num_train_epochs=1,
+        global_batch_size=16,
+        save_steps=None,
+        seed=1,
+    )
+    run = train(checked).run
+    assert [path.name for path in (run / "eval").iterdir()] == ["held-out"]
+    results = json.loads((run / "eval/held-out/results.json").read_text(encoding="utf-8"))
+    text = (run / "eval/held-out/comparisons.jsonl").read_text(encoding="utf-8")
+    compared = [json.loads(line) for line in text.splitlines()]
+    described = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    held, kept = described["eval"]["held-out"], described["train"]
+    assert results["num_comparisons"] == results["rows"] == held["comparisons"] == len(compared)
+    assert results["num_comparisons"] > 20
+    assert held["comparisons"] + kept["comparisons"] == kept["rows"] == 4 * 53
+    assert (results["input"], results["held_out"]) == (list(files), 0.2)
+    assert results["input_sha256"] == list(described["data"].values())
+    # Each prompt's rows, in both files, on one side: those of the other were trained on.
+    loaded = load_groups([DataSource(path) for path in files], group_by="row")
+    on_held = {row["prompt"][0]["content"] for row in compared}
+    on_held = {normalised_prompt_hash([Message("user", prompt)]) for prompt in on_held}
+    rows_held = {
+        str(g.source) for g in loaded.groups if normalised_prompt_hash(g.prompt) in on_held
+    }
+    assert {row["row"] for row in compared} == rows_held
+    log = [json.loads(x) for x in (run / "train_log.jsonl").read_text().splitlines()]
+    trained = sum(entry["num_comparisons"] for entry in log if entry["kind"] == "train")
+    assert trained == kept["comparisons"] == len(loaded.groups) - len(rows_held)
+    # The numbers are the artefact's: `assay eval` of these rows gives them again.
+    lines = [line for path in files for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    places = [f"{path}:{n}" for path in files for n in range(1, 2 * 53 + 1)]
+    again = write_lines(
+        tmp_path / "held.jsonl",
+        [line for line, at in zip(lines, places, strict=True) if at in rows_held],
+    )
+    (later,) = evaluate_command(
+        str(run / "model"), DataSource(str(again)), EvalOptions(output=tmp_path / "eval")
+    )
+    assert later["num_comparisons"] == results["num_comparisons"]
+    # Other groups stand in a batch: float32 rounding.
+    for name in ("mean_margin", "reward_mean", "chosen_mean", "rejected_mean"):
+        assert later[name] == pytest.approx(results[name], rel=1e-5, abs=1e-6)
+
+
+# --- what is dropped, refused and named ----------------------------------------------------------
+
+
+def test_the_share_that_may_be_dropped(prepare: Prepare, tmp_path: Path) -> None:
+    good: list[Any] = [
+        {"prompt": f"q {n}", "pos_resp": f"good {n}", "neg_resp": f"bad {n}"} for n in range(38)
+    ]
+    same: list[Any] = [{"prompt": f"s {n}", "pos_resp": "a", "neg_resp": "a"} for n in range(2)]
+    path = str(write_lines(tmp_path / "rows.jsonl", [*good, *same]))
+    clean = str(write_lines(tmp_path / "clean.jsonl", good))
+    check_recipe_data(*prepare([path], max_dropped=0.05))  # 2 of 40, exactly.
+    what = r"rows.jsonl: 2 of 40 comparisons would be dropped \(5.0%, more than data.max_dropped"
+    with pytest.raises(DataError, match=f"^train .*{what} 4.9%\\): 2 identical answers"):
+        check_recipe_data(*prepare([path], max_dropped=0.049))
+    # Each source by itself: a large one does not hide a small one; sets to evaluate on, too.
+    with pytest.raises(DataError, match=f"^train .*{what}"):
+        check_recipe_data(*prepare([clean, path], max_dropped=0.049))
+    with pytest.raises(DataError, match=r"^eval rows: 2 of 40"):
+        check_recipe_data(*prepare([clean], eval=[path], max_dropped=0.049))
+    check_recipe_data(*prepare([path], max_dropped=1))
+
+
+def test_a_source_of_which_nothing_is_left(prepare: Prepare, tmp_path: Path) -> None:
+    long: list[Any] = [
+        {"prompt": "q", "pos_resp": "so " * 200, "neg_resp": f"bad {n}"} for n in range(3)
+    ]
+    path = str(write_lines(tmp_path / "long.jsonl", long))
+    good = source(tmp_path, "a", 4)
+    with pytest.raises(DataError, match=r"nothing is left to train on of 3 rows \(3 over 128 tok"):
+        check_recipe_data(*prepare([path], max_dropped=1))
+    with pytest.raises(DataError, match=r"^eval long: nothing is left to evaluate on of 3 rows"):
+        check_recipe_data(*prepare([good], eval=[path], max_dropped=1))
+
+
+def test_names_of_sources(prepare: Prepare, tmp_path: Path) -> None:
+    a = source(tmp_path, "a", 4)
+    sample: list[Any] = [{"path": "sample:values", "split": split} for split in ("train", "test")]
+    _, data = prepare([*sample, a], eval=[{"path": a, "name": "held-out"}, *sample])
+    assert [name for name, _ in data.table()] == [
+        "train sample:values:train",
+        "train sample:values:test",
+        f"train {a}",
+        "eval held-out",
+        "eval values-train",
+        "eval values-test",
+    ]
+    with pytest.raises(ConfigError, match="two evaluation sets are named 'held-out'"):
+        prepare([a], eval=[{"path": a, "name": "held-out"}], held_out=0.1)
+    with pytest.raises(ConfigError, match="two evaluation sets are named 'a'"):
+        prepare([a], eval=[a, {"path": a, "label": "x"}])
+
+
+def test_what_is_not_there_is_said_before_anything_is_prepared(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    a = source(tmp_path, "a", 4)
+    with pytest.raises(DataError, match=r"b.jsonl: no such file"):
+        prepare([a], eval=[str(tmp_path / "b.jsonl")])
+    with pytest.raises(ConfigError, match="standard input is named twice, and can be read once"):
+        prepare(["-", a], eval=["-"])
+    assert not list(tmp_path.glob("stores-*"))
