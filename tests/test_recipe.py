@@ -7,13 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.config import LoraConfig, Recipe
+from assay.config import LoraConfig, Recipe, StrategyChoice
 from assay.errors import ConfigError
 from assay.recipe import dump_recipe, load_recipe, recipe_fields
 
@@ -434,7 +434,8 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "model": {
         "path": TEXT,
         "revision": st.none() | TEXT,
-        "dtype": st.sampled_from(["float32", "bfloat16"]),
+        "dtype": st.sampled_from(["auto", "float32", "bfloat16"]),
+        "head": st.sampled_from(["keep", "new"]),
         "template": TEXT,
         "template_end": st.sampled_from(["auto", "eos", "none"]),
         "special_tokens_in_content": st.sampled_from(["text", "special", "error"]),
@@ -445,6 +446,7 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "alpha": POSITIVE,
         "dropout": UNIT,
         "target_modules": st.just("all-linear") | st.lists(TEXT, max_size=3),
+        "quantize": st.sampled_from(["none", "nf4", "int8"]),
     },
     "data": {
         "train": st.lists(SOURCE, min_size=1, max_size=3),
@@ -470,6 +472,9 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "global_batch_size": COUNT,
         "max_tokens_per_pack": st.just("auto") | st.integers(100, 10**9),
         "engine": st.sampled_from(["auto", "tree", "packed", "padded"]),
+        "freeze": st.just("none"),
+        "top_layers": st.none(),
+        "strategy": st.sampled_from(get_args(StrategyChoice)),
         "gradient_checkpointing": st.booleans(),
         "logging_steps": COUNT,
         "eval_steps": st.none() | COUNT,
@@ -479,9 +484,29 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "device": TEXT,
         "report_to": st.sampled_from([[], ["tensorboard"]]),
     },
-    "loss": {"kind": st.just("bradley_terry"), "weight_by": st.sampled_from(["prompt"])},
+    "loss": {
+        "kind": st.just("bradley_terry"),
+        "weight_by": st.sampled_from(["prompt"]),
+        "margin_scale": st.floats(0, 10),
+        "label_smoothing": st.floats(0, 0.4),
+        "center_coefficient": st.floats(0, 10),
+        "ties": st.just("half"),
+        "tie_probability": st.none(),
+        "ranking_ties": st.just("breslow"),
+        "attributes": st.just({}),
+        "ensemble": st.integers(1, 64),
+    },
 }
 SECTIONS = {name: st.fixed_dictionaries(fields) for name, fields in VALUES.items()}
+SECTIONS["loss"] |= st.fixed_dictionaries(
+    {
+        "kind": st.just("regression"),
+        "attributes": st.dictionaries(TEXT, st.floats(0.1, 10), min_size=1, max_size=3),
+    }
+)
+SECTIONS["loss"] |= st.fixed_dictionaries(
+    {"ties": st.sampled_from(["rao_kupper", "davidson"]), "tie_probability": st.floats(0.01, 0.99)}
+)
 RECIPES = st.fixed_dictionaries(
     {"model": SECTIONS["model"], "data": SECTIONS["data"], "output_dir": TEXT},
     optional={name: SECTIONS[name] for name in ("lora", "train", "loss")}

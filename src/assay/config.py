@@ -17,9 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-DType = Literal["float32", "bfloat16"]
+DType = Literal["auto", "float32", "bfloat16"]
 SpecialTokens = Literal["text", "special", "error"]
 EngineChoice = Literal["auto", "tree", "packed", "padded"]
+StrategyChoice = Literal["auto", "single", "ddp", "fsdp2", "deepspeed-zero2", "deepspeed-zero3"]
 TemplateEnd = Literal["auto", "eos", "none"]
 Thinking = Literal["keep", "strip"]
 OverLength = Literal["drop", "error", "drop_oldest_turns", "truncate_prompt_left"]
@@ -46,13 +47,17 @@ class ModelConfig(_Strict):
 
     path: str = Field(
         description="model directory, pulled name, hub id, or modelscope:org/name; "
-        "an existing reward head is kept"
+        "a reward head in it is kept, also one of LLaMA-Factory, OpenRLHF or TRL"
     )
     revision: str | None = Field(None, description="revision of a hub model")
     dtype: DType = Field(
         "float32",
         description="dtype of the saved model; bfloat16 trains under autocast with "
-        "float32 master weights (LoRA: a frozen backbone in this dtype, adapters in float32)",
+        "float32 master weights (what is frozen is held in this dtype); auto: bfloat16 where a "
+        "short probe finds it faster here, else float32",
+    )
+    head: Literal["keep", "new"] = Field(
+        "keep", description="keep a reward head that the model has, or draw a new one"
     )
     template: str = Field(
         "auto",
@@ -85,6 +90,10 @@ class LoraConfig(_Strict):
     )
     target_modules: list[str] | Literal["all-linear"] = Field(
         "all-linear", description="names of the linear layers that get adapters"
+    )
+    quantize: Literal["none", "nf4", "int8"] = Field(
+        "none",
+        description="hold the frozen backbone in 4 or 8 bits (QLoRA): needs a GPU and bitsandbytes",
     )
 
 
@@ -133,6 +142,12 @@ def _as_source(value: Any) -> Any:
 
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
+
+
+def _as_weights(value: Any) -> Any:
+    if isinstance(value, dict) and any(isinstance(weight, bool) for weight in value.values()):
+        raise ValueError("weights should be numbers")
+    return dict.fromkeys(value, 1.0) if isinstance(value, list) else value
 
 
 _Sources = Annotated[
@@ -196,6 +211,20 @@ class TrainConfig(_Strict):
         description="tree (every shared token computed once), packed (no padding, no sharing), "
         "padded, or the fastest that is right for the model",
     )
+    freeze: Literal["none", "backbone"] = Field(
+        "none",
+        description="backbone: train the head alone; what it reads is computed once and kept in "
+        "the run directory until the run ends",
+    )
+    top_layers: int | None = Field(
+        None, ge=1, description="train the last so many layers, what follows them, and the head"
+    )
+    strategy: StrategyChoice = Field(
+        "auto",
+        description="how several processes (torchrun) share the work: ddp (each holds the whole "
+        "model), fsdp2 or deepspeed-zero3 (weights are sharded), deepspeed-zero2 (gradients and "
+        "moments are); auto is ddp, or single for one process",
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, slower"
     )
@@ -207,18 +236,116 @@ class TrainConfig(_Strict):
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
     report_to: list[Literal["tensorboard"]] = Field([], description="trackers")
 
+    @model_validator(mode="after")
+    def _one_choice_of_what_is_trained(self) -> TrainConfig:
+        if self.freeze == "backbone" and self.top_layers is not None:
+            raise ValueError(
+                "train.freeze: backbone and train.top_layers contradict each other; give one"
+            )
+        return self
+
 
 class LossConfig(_Strict):
-    """What is minimised."""
+    """What is minimised; docs/losses.md has the formulas."""
 
-    kind: Literal["bradley_terry"] = Field(
-        "bradley_terry", description="bradley_terry: -log sigmoid(reward gap)"
+    kind: Literal["bradley_terry", "plackett_luce", "token_level", "regression"] = Field(
+        "bradley_terry",
+        description="bradley_terry: -log sigmoid(reward gap); plackett_luce: of whole rankings; "
+        "token_level: bradley_terry at every token from the first difference on; regression: "
+        "squared error of ratings",
     )
     weight_by: Literal["comparison", "prompt"] = Field(
         "comparison",
-        description="each comparison counts 1, or 1 / number of comparisons of its group "
-        "(InstructGPT, section 3.5)",
+        description="each comparison (ranking, rating) counts 1, or 1 / number of those of its "
+        "group (InstructGPT, section 3.5)",
     )
+    margin_scale: float = Field(
+        0.0, ge=0, description="a win's gap has to exceed this times its margin in the data"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="probability that a label is wrong"
+    )
+    center_coefficient: float = Field(
+        0.0, ge=0, description="adds this times the mean of (reward a + reward b)^2; 0.01 is usual"
+    )
+    ties: Literal["half", "rao_kupper", "davidson"] = Field(
+        "half", description="a tie is half a win of either, or an outcome of its own in a model"
+    )
+    tie_probability: float | None = Field(
+        None, gt=0, lt=1, description="of a tie between equal rewards, for rao_kupper and davidson"
+    )
+    ranking_ties: Literal["breslow", "orders"] = Field(
+        "breslow",
+        description="equal ranks in plackett_luce: one denominator for all, or the mean "
+        "probability of all their orders (at most 4 of a rank)",
+    )
+    attributes: Annotated[dict[str, float], BeforeValidator(_as_weights)] = Field(
+        {},
+        description="ratings to learn, each with its weight in the reward: {helpfulness: 0.7, "
+        "correctness: 0.3}, or a list for equal weights; a head for each",
+    )
+    ensemble: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="heads, each trained on a bootstrap sample of the comparisons; the reward is "
+        "their mean, their spread an uncertainty",
+    )
+
+    @model_validator(mode="after")
+    def _settings_fit_the_kind(self) -> LossConfig:
+        fits = {
+            "margin_scale": ("bradley_terry", "token_level"),
+            "label_smoothing": ("bradley_terry", "token_level"),
+            "center_coefficient": ("bradley_terry",),
+            "ties": ("bradley_terry",),
+            "ranking_ties": ("plackett_luce",),
+            "attributes": ("regression",),
+            "ensemble": ("bradley_terry",),
+        }
+        for name, kinds in fits.items():
+            default = type(self).model_fields[name].default
+            if self.kind not in kinds and getattr(self, name) != default:
+                raise ValueError(
+                    f"loss.{name} belongs to {' and '.join(kinds)}, and loss.kind is {self.kind}; "
+                    f"leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _ties_have_their_number(self) -> LossConfig:
+        if self.ties == "half":
+            if self.tie_probability is not None:
+                raise ValueError(
+                    "loss.tie_probability belongs to loss.ties rao_kupper and davidson; "
+                    "name one, or leave it out"
+                )
+            return self
+        if self.tie_probability is None:
+            raise ValueError(
+                f"loss.ties {self.ties} needs loss.tie_probability, the share of ties among "
+                "equally good responses"
+            )
+        if self.margin_scale or self.label_smoothing:
+            raise ValueError(
+                f"loss.ties {self.ties} has no margin and no label smoothing; leave them out, or "
+                "set loss.ties: half"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _attributes_make_a_mean(self) -> LossConfig:
+        if self.kind == "regression" and not self.attributes:
+            raise ValueError(
+                "loss.kind regression needs loss.attributes, the names of the ratings with their "
+                "weights: {helpfulness: 1}"
+            )
+        if self.attributes and sum(self.attributes.values()) <= 0:
+            raise ValueError(
+                "the weights of loss.attributes should have a sum above 0; the reward is the mean "
+                "with these weights"
+            )
+        return self
 
 
 class Recipe(_Strict):
@@ -240,6 +367,16 @@ class Recipe(_Strict):
             raise ValueError(
                 "train.eval_steps is set and data.eval names no file; name one, set data.held_out, "
                 "or leave train.eval_steps out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_are_all_that_is_trained(self) -> Recipe:
+        named = "freeze: backbone" if self.train.freeze == "backbone" else "top_layers"
+        if self.lora is not None and (self.train.freeze != "none" or self.train.top_layers):
+            raise ValueError(
+                f"lora and train.{named} contradict each other: with lora only adapters and the "
+                "head are trained; leave one out"
             )
         return self
 

@@ -91,7 +91,7 @@ def test_several_processes_are_refused(
     argv = ["--model.path", models.base, "--data.train", train, "--output_dir", tmp_path / "run"]
     ran = assay("train", *argv)
     assert ran.code == 2
-    assert "each would train alone" in ran.err
+    assert "start it with torchrun" in ran.err
     assert not (tmp_path / "run").exists()
 
 

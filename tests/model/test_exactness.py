@@ -40,6 +40,7 @@ from assay.model.twin import twin_of
 from assay.train.split import backward_in_packs
 from assay.tree.layout import Span
 from assay.tree.pack import Pack
+from tests.conftest import no_metadata
 
 OF_OURS, OF_STOCK, LEAK = 1e-6, 1e-5, 1e-7
 WINDOW = 6
@@ -49,7 +50,7 @@ VISIBLE = 1e-4
 FLOOR = 1e-3
 
 NO_READER: Any = None
-"""Renderer and metadata of the models here: no text is read."""
+"""Renderer of the models here: no text is read."""
 
 SMALL = {
     "vocab_size": 128,
@@ -222,7 +223,7 @@ def build(family: str, variant: Variant = PLAIN) -> RewardModel:
     """A twin, the same one each time."""
     classifier = twin_of(config_of(family))
     inner = with_adapters(classifier) if variant.lora else classifier
-    model = RewardModel(inner, NO_READER, NO_READER)
+    model = RewardModel(inner, NO_READER, no_metadata())
     if variant.checkpointing:
         # As train/loop.py does; transformers recomputes in training mode only.
         model.classifier.activation_checkpointing_enable({"use_reentrant": False})

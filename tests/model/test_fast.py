@@ -24,9 +24,10 @@ from assay.model.twin import twin_of
 from assay.tree.attention import NAME, register
 from assay.tree.layout import Segment, Span
 from assay.tree.pack import Layout
+from tests.conftest import no_metadata
 
 NO_READER: Any = None
-"""Renderer and metadata of the models here: no text is read."""
+"""Renderer of the models here: no text is read."""
 EXACT, SINGLE = 1e-12, 1e-6
 EPS = 1e-6
 
@@ -623,7 +624,7 @@ def test_a_float32_model_gives_the_same(family: str) -> None:
 
 
 def reward_model(family: str, inner: Callable[[nn.Module], nn.Module] = lambda m: m) -> RewardModel:
-    return RewardModel(inner(twin(family)), NO_READER, NO_READER)
+    return RewardModel(inner(twin(family)), NO_READER, no_metadata())
 
 
 def rewards_and_gradients(model: RewardModel) -> list[Tensor]:

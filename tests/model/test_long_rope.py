@@ -12,6 +12,7 @@ from assay.model.engine import ENGINES, EngineName
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
 from assay.model.twin import twin_of
+from tests.conftest import no_metadata
 
 ORIGINAL = 16
 NO_READER: Any = None
@@ -37,7 +38,7 @@ def model() -> RewardModel:
             "original_max_position_embeddings": ORIGINAL,
         },
     )
-    return RewardModel(twin_of(config), NO_READER, NO_READER)
+    return RewardModel(twin_of(config), NO_READER, no_metadata())
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

@@ -23,6 +23,7 @@ from assay.model.twin import twin_of
 from assay.tree import attention, cascade, segments
 from assay.tree.layout import Span, grow
 from assay.tree.pack import Pack
+from tests.conftest import no_metadata
 
 NO_READER: Any = None
 """Renderer and metadata of the twins here: no text is read."""
@@ -52,7 +53,7 @@ def model_of(family: str, **changes: Any) -> RewardModel:
     from transformers import AutoConfig
 
     config = AutoConfig.for_model(family, **(SMALL | FAMILIES[family] | changes))
-    return RewardModel(twin_of(config), NO_READER, NO_READER)
+    return RewardModel(twin_of(config), NO_READER, no_metadata())
 
 
 @pytest.fixture(autouse=True)

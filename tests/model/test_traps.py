@@ -28,6 +28,7 @@ from assay.model.rewards import rewards_of_sequences, score_sequences
 from assay.model.saving import save_adapter, save_plain
 from assay.model.twin import twin_of
 from assay.tree.attention import NAME
+from tests.conftest import no_metadata
 
 RIGHT, WRONG = 1e-5, 1e-4
 WINDOW = 6
@@ -194,7 +195,7 @@ def test_ours_is_right_whatever_the_config_says(family: str, use_cache: bool, en
     classifier = twin(family)
     expected = alone(classifier)
     classifier.config.use_cache = use_cache
-    model = RewardModel(classifier, NO_READER, NO_READER)
+    model = RewardModel(classifier, NO_READER, no_metadata())
     model.use_engine(engine)
     with torch.no_grad():
         found = rewards_of_sequences(model, [CHOSEN, REJECTED], max_tokens=99, families=[0, 0])
@@ -248,7 +249,7 @@ def test_without_a_layout_our_attention_refuses(
 ) -> None:
     classifier = twin("llama")
     inner = with_adapters(classifier) if adapters else classifier
-    model = RewardModel(inner, NO_READER, NO_READER)
+    model = RewardModel(inner, NO_READER, no_metadata())
     model.use_engine("tree")
     with torch.no_grad(), pytest.raises(ModelError, match=ONLY_PACKS):
         call(model)
@@ -264,7 +265,9 @@ def test_padded_restores_the_attention_that_the_model_came_with(
 ) -> None:
     classifier = twin("llama")
     classifier.set_attn_implementation(attention)
-    model = RewardModel(with_adapters(classifier) if adapters else classifier, NO_READER, NO_READER)
+    model = RewardModel(
+        with_adapters(classifier) if adapters else classifier, NO_READER, no_metadata()
+    )
     with torch.no_grad():
         before = model.inner(input_ids=BATCH.ids_NL, attention_mask=BATCH.mask_NL).logits
         for engine in ("tree", "packed", "padded"):

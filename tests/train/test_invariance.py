@@ -33,6 +33,7 @@ from assay.model.twin import twin_of
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
 from assay.train.step import StepResult, train_step
+from tests.conftest import no_metadata
 
 SAME, SAME_IN_FLOAT32 = 1e-6, 1e-5
 STEPS, BATCH, GROUPS = 40, 8, 24
@@ -125,7 +126,7 @@ def twin() -> Any:
 
 
 def build(run: Run, dtype: torch.dtype = torch.float64) -> RewardModel:
-    model = RewardModel(copy.deepcopy(twin()).to(dtype), NO_READER, NO_READER)
+    model = RewardModel(copy.deepcopy(twin()).to(dtype), NO_READER, no_metadata())
     model.use_engine(run.engine)
     if run.checkpointing:
         model.classifier.activation_checkpointing_enable({"use_reentrant": False})

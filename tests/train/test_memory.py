@@ -17,6 +17,7 @@ from assay.model.reward_model import RewardModel
 from assay.train import memory
 from assay.train.memory import kept_per_token, training_budget
 from assay.tree.pack import Pack
+from tests.conftest import no_metadata
 
 NO_READER: Any = None
 Llama = Callable[..., RewardModel]
@@ -44,7 +45,7 @@ def llama() -> Llama:
             pad_token_id=2,
             num_labels=1,
         )
-        model = RewardModel(LlamaForSequenceClassification(config), NO_READER, NO_READER)
+        model = RewardModel(LlamaForSequenceClassification(config), NO_READER, no_metadata())
         model.use_engine("tree")
         return model
 
@@ -264,7 +265,7 @@ def test_windowed_layers_are_allowed_what_they_gather() -> None:
         pad_token_id=2,
         num_labels=1,
     )
-    model = RewardModel(MistralForSequenceClassification(config), NO_READER, NO_READER)
+    model = RewardModel(MistralForSequenceClassification(config), NO_READER, no_metadata())
     model.use_engine("tree")
     prompt = tuple(range(1, 90)) * 4
     sequences = [(*prompt, 90 + i, *range(1, 60)) for i in range(9)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ def evaluate_groups(
     *,
     max_tokens: int | None = None,
     progress: Callable[[Sequence[Scored]], None] | None = None,
+    rewards: Sequence[Sequence[float]] | None = None,
 ) -> Evaluation:
     """Score every sequence and compare.
 
@@ -51,6 +52,7 @@ def evaluate_groups(
         data: encoded groups; what encoding left out is carried into the result.
         max_tokens: tokens in a forward pass.
         progress: called with the newly decided comparisons.
+        rewards: of the sequences of each of `windows_of(data)`, where they are known already.
 
     Raises:
         DataError: no comparison is left to evaluate.
@@ -65,14 +67,12 @@ def evaluate_groups(
     scored: list[Scored] = []
     rows: list[dict[str, Any]] = []
     skipped = list(data.skipped)
-    for start in range(0, len(data.groups), _WINDOW):
-        window = list(data.groups[start : start + _WINDOW])
-        sequences = [ids for group in window for ids in group.sequences]
-        families = [number for number, group in enumerate(window) for _ in group.sequences]
-        rewards = iter(score_sequences(model, sequences, families=families, max_tokens=max_tokens))
+    for number, window in enumerate(windows_of(data)):
+        known = rewards[number] if rewards is not None else score_window(model, window, max_tokens)
+        following = iter(known)
         new: list[Scored] = []
         for group in window:
-            reward_R = [next(rewards) for _ in group.sequences]
+            reward_R = [next(following) for _ in group.sequences]
             for comparison in group.comparisons:
                 if comparison.outcome == "tie":
                     skipped.append(SkippedRow(comparison.row or group.group.source, "labelled tie"))
@@ -88,6 +88,21 @@ def evaluate_groups(
             "every comparison is labelled a tie", mend="there is nothing to be right on"
         )
     return Evaluation(comparison_metrics(scored), scored, rows, skipped)
+
+
+def windows_of(data: EncodedData) -> Iterator[list[EncodedGroup]]:
+    """The groups in parts that are scored one after another."""
+    for start in range(0, len(data.groups), _WINDOW):
+        yield list(data.groups[start : start + _WINDOW])
+
+
+def score_window(
+    model: RewardModel, window: Sequence[EncodedGroup], max_tokens: int | None
+) -> list[float]:
+    """Rewards of all sequences of a window, group after group."""
+    sequences = [ids for group in window for ids in group.sequences]
+    families = [number for number, group in enumerate(window) for _ in group.sequences]
+    return score_sequences(model, sequences, families=families, max_tokens=max_tokens)
 
 
 def about_input(source: DataSource, loaded: LoadedData, encoded: EncodedData) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Right-padded batches of sequences of similar length.
+"""Right-padded batches of sequences of similar length, and hidden states that stand for some.
 
-Shapes: N sequences, L tokens of the longest.
+Shapes: N sequences, L tokens of the longest, R scored positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class PaddedBatch:
     mask_NL: Tensor
     last_N: Tensor
     """Index of each sequence's last token: the scored position, known, never searched for."""
+    scored_R2: Tensor | None = None
+    """Sequence and position of each scored token, where more are scored than the last ones."""
 
     @property
     def num_tokens(self) -> int:
@@ -40,6 +42,15 @@ class PaddedBatch:
         ids_NL = torch.full(mask_NL.shape, pad_id)
         ids_NL[mask_NL] = torch.tensor([token for ids in sequences for token in ids])
         return cls(ids_NL.to(device), mask_NL.long().to(device), (lengths - 1).to(device))
+
+    def scored_from(self, starts: Sequence[int]) -> PaddedBatch:
+        """The batch with all tokens of each sequence scored from one on."""
+        places = [
+            (row, position)
+            for row, (start, last) in enumerate(zip(starts, self.last_N.tolist(), strict=True))
+            for position in range(start, last + 1)
+        ]
+        return replace(self, scored_R2=torch.tensor(places, device=self.last_N.device))
 
 
 def padded_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -57,8 +57,12 @@ class Engine(Protocol):
         families: Sequence[int],
         pad_id: int,
         device: torch.device,
+        starts: Sequence[int] | None = None,
     ) -> PaddedBatch | Pack:
-        """What the model takes for the sequences of one forward pass."""
+        """What the model takes for the sequences of one forward pass.
+
+        `starts` is the first scored position of each; by default only the last token is scored.
+        """
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,9 @@ class _Packs:
         families: Sequence[int],
         pad_id: int,
         device: torch.device,
+        starts: Sequence[int] | None = None,
     ) -> Pack:
-        return Pack.of(sequences, device, families=families, share=self.share)
+        return Pack.of(sequences, device, families=families, share=self.share, starts=starts)
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,10 @@ class _Padded:
         families: Sequence[int],
         pad_id: int,
         device: torch.device,
+        starts: Sequence[int] | None = None,
     ) -> PaddedBatch:
-        return PaddedBatch.of(sequences, pad_id, device)
+        batch = PaddedBatch.of(sequences, pad_id, device)
+        return batch if starts is None else batch.scored_from(starts)
 
 
 def _distinct_tokens(sequences: Sequence[TokenIds]) -> int:

@@ -72,7 +72,9 @@ def _scored_rows_only(self: Any, *arguments: Any, **named: Any) -> Any:
     tree: Layout | None = named.get("tree")
     layer = self
     if tree is not None and 2 * len(tree.scored_row_S) <= tree.num_rows:
-        layer = copy.copy(self)
+        # What `copy.copy` does, which asks sharded modules for another constructor.
+        layer = object.__new__(type(self))
+        vars(layer).update(vars(self))
         few = functools.partial(_at_rows, getattr(self, _AFTER_ATTENTION), tree.scored_row_S)
         vars(layer)["_modules"] = {**self._modules, _AFTER_ATTENTION: few}
     return type(self).forward(layer, *arguments, **named)

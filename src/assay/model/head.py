@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from assay.notices import notice
 
@@ -24,7 +26,13 @@ def initialise_head(classifier: PreTrainedModel, seed: int) -> None:
     if not isinstance(head, torch.nn.Linear):
         notice(f"{type(classifier).__name__} keeps its own kind of head")
         return
-    width = head.weight.shape[1]
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(1, width, generator=generator) / (width + 1) ** 0.5
+    drawn = drawn_rows(1, head.weight.shape[1], seed)
     head.float().weight.copy_(drawn)  # Not rounded to a narrower backbone's dtype.
+
+
+def drawn_rows(count: int, width: int, seed: int) -> Tensor:
+    """Rows [count, width] of new heads; the first is the same for every count."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = [torch.randn(1, width, generator=generator) for _ in range(count)]
+    drawn = torch.cat(rows)
+    return drawn / math.sqrt(width + 1)

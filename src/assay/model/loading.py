@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 
 import assay
 from assay.config import EngineChoice, LoraConfig, ModelConfig
-from assay.errors import ConfigError, ModelError, ResourceError, first_line
+from assay.errors import ConfigError, ModelError, first_line
+from assay.model.adapters import new_adapters, open_adapter
+from assay.model.classifier import Opened, config_of, open_classifier, quiet_transformers
 from assay.model.head import initialise_head
+from assay.model.heads import Heads
 from assay.model.ladder import choose_engine
-from assay.model.locate import adapter_base, locate_model
+from assay.model.locate import locate_model
 from assay.model.metadata import Metadata
 from assay.model.padding import choose_pad_token
+from assay.model.precision import DTYPES, faster_dtype
+from assay.model.quantised import quantisation
 from assay.model.reader import locate_for_training, reader_for_training, reader_of
 from assay.model.reward_model import RewardModel
 from assay.notices import notice
 
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
-
-DTYPES = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-_HEADS = ("score.weight", "classifier.weight", "classifier.bias", "classifier.out_proj.weight")
+__all__ = [
+    "DTYPES",
+    "build_for_training",
+    "check_config",
+    "load_reward_model",
+    "open_reward_model",
+    "quiet_transformers",
+    "resolve_device",
+    "resolve_dtype",
+    "set_padding",
+]
 
 
 def load_reward_model(
@@ -61,33 +60,47 @@ def load_reward_model(
         ModelError: no model there, or one without a trained reward head.
         ConfigError: no such device, dtype or engine, or an engine that is wrong for the model.
     """
-    located = locate_model(path)
     target = resolve_device(device)
-    wanted = _scoring_dtype(dtype, target)
-    if base is not None and located.kind != "adapter":
-        raise ConfigError(
-            "--base is for adapters, and this is a whole model",
-            where=located.path,
-            mend="leave it out",
-        )
+    model = open_reward_model(path, _scoring_dtype(dtype, target), base=base, template=template)
+    set_padding(model, scoring=True)
+    model.eval()
+    choose_engine(model, engine)
+    return model.to(target)
+
+
+def open_reward_model(
+    path: str, dtype: torch.dtype | str, *, base: str | None = None, template: str | None = None
+) -> RewardModel:
+    """A trained reward model as its files have it, without padding token and engine, on the CPU.
+
+    Raises:
+        ModelError: no model there, or one without a trained reward head.
+        ConfigError: `base` is given for a whole model.
+    """
+    located = locate_model(path)
     if located.kind == "adapter":
-        inner: nn.Module = _load_adapter(located.path, base, wanted)
+        adapter = open_adapter(located.path, base, dtype)
+        inner, offset = adapter.model, adapter.offset
     else:
-        classifier, fresh = _load_classifier(str(located.path), wanted)
-        if fresh:
+        if base is not None:
+            raise ConfigError(
+                "--base is for adapters, and this is a whole model",
+                where=located.path,
+                mend="leave it out",
+            )
+        opened = open_classifier(located.path, dtype)
+        if opened.fresh:
             raise ModelError(
                 "no reward head in its files: this is a language model that was never trained "
                 "to give rewards",
                 where=located.path,
                 mend="train it first: assay train --model.path ...",
             )
-        inner = classifier
+        inner, offset = opened.classifier, opened.offset
     renderer, metadata = reader_of(located, template, base)
-    model = RewardModel(inner, renderer, metadata)
-    _set_padding(model, scoring=True)
-    model.eval()
-    choose_engine(model, engine)
-    return model.to(target)
+    model = RewardModel(inner, renderer, replace(metadata, reward_offset=offset))
+    model.heads = Heads.read(located.path)
+    return model
 
 
 def check_config(config: ModelConfig) -> None:
@@ -96,7 +109,7 @@ def check_config(config: ModelConfig) -> None:
     Raises:
         ModelError: as the message says.
     """
-    _config_of(str(locate_for_training(config).path))
+    config_of(locate_for_training(config).path)
 
 
 def build_for_training(
@@ -107,27 +120,35 @@ def build_for_training(
     max_length: int,
     device: str,
     engine: EngineChoice = "auto",
+    frozen: bool = False,
 ) -> RewardModel:
     """Open a base model (or a reward model, whose head is then kept) for training.
 
     Full training holds float32 weights and computes under autocast where `config.dtype` is
     narrower; LoRA holds the frozen backbone in `config.dtype` and adapters and head in float32.
 
+    Args:
+        config: the model and how it reads.
+        lora: adapters, or None.
+        seed: of the head and the adapters.
+        max_length: what training keeps to; noted in the metadata.
+        device: where to.
+        engine: as in the recipe.
+        frozen: the backbone will not be trained, and is held in `config.dtype`, too.
+
     Raises:
-        ModelError, TemplateError, ResourceError: as their messages say.
+        ModelError, TemplateError, ResourceError, ConfigError: as their messages say.
     """
     located = locate_for_training(config)
     target = resolve_device(device)
-    dtype = DTYPES[config.dtype]
+    dtype = DTYPES[resolve_dtype(config.dtype, target)]
+    quantised = quantisation(lora, target)
     # Of what is drawn outside `initialise_head`: adapters, and the heads of encoders.
     torch.manual_seed(seed)
-    classifier, fresh = _load_classifier(
-        str(located.path), dtype if lora is not None else torch.float32
-    )
-    if not fresh:
-        notice(f"{config.path}: keeping the reward head that is in its files")
-    else:
-        initialise_head(classifier, seed)
+    held = dtype if lora is not None or frozen else torch.float32
+    opened = open_classifier(located.path, held, keep_head=config.head == "keep", **quantised)
+    opened = _with_head(opened, config, seed)
+    classifier = opened.classifier
     renderer = reader_for_training(config)
     template = renderer.template
     metadata = Metadata(
@@ -139,16 +160,18 @@ def build_for_training(
         max_length=max_length,
         assay_version=assay.__version__,
         thinking=config.thinking,
+        reward_offset=opened.offset,
     )
     classifier.config.problem_type = "regression"
     model = RewardModel(classifier, renderer, metadata)
-    _set_padding(model, may_grow=lora is None)
+    model.fresh_head = bool(opened.fresh)
+    set_padding(model, may_grow=lora is None)
     if lora is not None:
-        model.inner = _with_lora(classifier, lora, base=str(located.path), fresh=fresh)
+        model.inner = new_adapters(classifier, lora, base=located.path, fresh=opened.fresh)
     if dtype != torch.float32:
         model.compute_dtype = dtype
     choose_engine(model, engine)
-    return model.to(target)
+    return model if quantised else model.to(target)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -169,22 +192,13 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and load reports off the terminal; errors still raise."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+def resolve_dtype(name: str, device: torch.device) -> str:
+    """`auto` takes bfloat16 where a short probe finds it faster, and says what it took."""
+    if name != "auto":
+        return name
+    choice = faster_dtype(device)
+    notice(f"model.dtype auto: {choice.dtype} ({choice.reason})")
+    return choice.dtype
 
 
 def _scoring_dtype(name: str, device: torch.device) -> torch.dtype | str:
@@ -195,172 +209,46 @@ def _scoring_dtype(name: str, device: torch.device) -> torch.dtype | str:
     return DTYPES[name]
 
 
-def _load_classifier(path: str, dtype: torch.dtype | str) -> tuple[PreTrainedModel, list[str]]:
-    """The one-label sequence classifier of a directory, and modules of its head not in the files.
+def _with_head(opened: Opened, config: ModelConfig, seed: int) -> Opened:
+    """The head that was there, where the recipe keeps it and it was, or a new one."""
+    classifier = opened.classifier
+    if config.head == "keep" and not opened.fresh:
+        notice(f"{config.path}: keeping the reward head that is in its files")
+        score = getattr(classifier, "score", None)
+        if isinstance(score, nn.Linear):
+            score.to(torch.promote_types(score.weight.dtype, torch.float32))
+        return opened
+    fresh = opened.fresh
+    if not fresh:
+        notice(f"{config.path}: drawing a new reward head in place of the one in its files")
+        fresh = _redraw(classifier)
+    initialise_head(classifier, seed)
+    return Opened(classifier, fresh)
 
-    The head is what stands outside the backbone, and the pooler of an encoder.
+
+def _redraw(classifier: nn.Module) -> list[str]:
+    """Draw all modules outside the backbone anew, as transformers does; returns their names."""
+    prefix = str(classifier.base_model_prefix)
+    outside = [name for name, _ in classifier.named_children() if name != prefix]
+    for name in outside:
+        for module in classifier.get_submodule(name).modules():
+            for parameter in module.parameters(recurse=False):
+                vars(parameter).pop("_is_hf_initialized", None)  # Else it is left as loaded.
+            classifier._init_weights(module)  # type: ignore[operator]
+    return outside
+
+
+def set_padding(model: RewardModel, *, may_grow: bool = False, scoring: bool = False) -> None:
+    """Give model and tokenizer a padding token that no text ends with.
+
+    Args:
+        model: the model.
+        may_grow: a token may be added where none will do.
+        scoring: any token will do: rewards are read at known positions.
+
+    Raises:
+        ModelError: none will do.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    config = _config_of(path)
-    with quiet_transformers():
-        try:
-            classifier, report = AutoModelForSequenceClassification.from_pretrained(
-                path,
-                config=config,
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # Reported below, by name.
-            )
-        except SafetensorError as error:
-            raise ModelError(
-                f"its weights cannot be read ({error})", where=path, mend="fetch the model again"
-            ) from None
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-                raise ResourceError("out of memory while loading", where=path) from None
-            raise ModelError(
-                f"cannot be loaded as a sequence classifier ({first_line(error)})",
-                where=path,
-                mend="Assay needs a decoder or encoder with a ForSequenceClassification class",
-            ) from None
-    if report["mismatched_keys"]:
-        key, saved, wanted = sorted(report["mismatched_keys"])[0]
-        raise ModelError(
-            f"a weight has the wrong shape: {key} is {list(saved)}, not {list(wanted)}",
-            where=path,
-            mend="its config.json belongs to another model; fetch the model again",
-        )
-    backbone = f"{classifier.base_model_prefix}."
-    missing = sorted(set(report["missing_keys"]))
-    lacking = [key for key in missing if key.startswith(backbone) and ".pooler." not in key]
-    if lacking:
-        raise ModelError(
-            f"weights are missing from its files: {', '.join(lacking[:3])}"
-            + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""),
-            where=path,
-            mend="fetch the model again",
-        )
-    return classifier, sorted({key.removeprefix(backbone).split(".")[0] for key in missing})
-
-
-def _config_of(path: str) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    with quiet_transformers():
-        try:
-            config = AutoConfig.from_pretrained(path)
-        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
-            raise ModelError(
-                f"its config.json cannot be read ({first_line(error)})",
-                where=path,
-                mend="fetch the model again",
-            ) from None
-    architectures = getattr(config, "architectures", None) or []
-    if any(name.endswith("ForSequenceClassification") for name in architectures):
-        if config.num_labels != 1:
-            raise ModelError(
-                f"classifies into {config.num_labels} labels; a reward model has one",
-                where=path,
-                mend="start from the base model, or from a one-label classifier",
-            )
-    else:
-        config.num_labels = 1
-    for key, value in vars(config.get_text_config()).items():
-        # Dropout, and noise in routers, would make rewards depend on chance: off.
-        if re.search("drop|jitter", key) and isinstance(value, float):
-            setattr(config.get_text_config(), key, 0.0)
-    config.use_cache = False
-    return config
-
-
-def _load_adapter(path: Path, base: str | None, dtype: torch.dtype | str) -> nn.Module:
-    from peft import PeftModel, get_peft_model_state_dict
-    from safetensors import safe_open
-
-    weights = path / "adapter_model.safetensors"
-    try:
-        with safe_open(weights, "pt") as file:
-            names = list(file.keys())
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(
-            f"no readable adapter_model.safetensors ({error})",
-            where=path,
-            mend="copy or train the adapter again",
-        ) from None
-    if not any(name.endswith(_HEADS) for name in names):
-        raise ModelError(
-            "the adapter holds no reward head",
-            where=path,
-            mend="it was saved without modules_to_save; train it again with Assay",
-        )
-    base_path = str(locate_model(adapter_base(path, base)).path)
-    classifier, _ = _load_classifier(base_path, dtype)
-    if isinstance(getattr(classifier, "score", None), nn.Linear):
-        classifier.score.float()  # The adapter's head is float32 whatever its base is.
-    with quiet_transformers(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Found missing adapter keys")  # An error, below.
-        try:
-            model: nn.Module = PeftModel.from_pretrained(classifier, str(path))
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-            what = " ".join(str(error).split()[:30])
-            raise ModelError(
-                f"the adapter does not fit {base_path} ({what})",
-                where=path,
-                mend="name the base model that it was trained on with --base",
-            ) from None
-    adapters = getattr(model, "peft_config", {}).values()
-    if any(adapter.is_prompt_learning or adapter.is_adaption_prompt for adapter in adapters):
-        raise ModelError(
-            "the adapter adds virtual tokens, which Assay does not compute",
-            where=path,
-            mend="merge it with PEFT if it can be, or train a LoRA adapter",
-        )
-    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    odd = wanted - set(names) or {name for name in names if "lora_" in name} - wanted
-    if odd:
-        raise ModelError(
-            f"the adapter and {base_path} do not fit: {sorted(odd)[0]} stands in one only",
-            where=path,
-            mend="fetch the adapter again, or name its base model with --base",
-        )
-    return model
-
-
-def _with_lora(
-    classifier: PreTrainedModel, lora: LoraConfig, *, base: str, fresh: list[str]
-) -> nn.Module:
-    """Adapters around a classifier; the head, and all of it that is `fresh`, is trained whole."""
-    from peft import LoraConfig as PeftConfig
-    from peft import TaskType, get_peft_model
-
-    classifier.config._name_or_path = str(Path(base).resolve())
-    config = PeftConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        modules_to_save=fresh or None,
-        base_model_name_or_path=str(Path(base).resolve()),
-    )
-    try:
-        with quiet_transformers():
-            model: nn.Module = get_peft_model(classifier, config)
-    except ValueError as error:
-        raise ConfigError(
-            f"LoRA cannot be added ({first_line(error)})",
-            where="lora.target_modules",
-            mend="name linear layers of this model, or all-linear",
-        ) from None
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and parameter.dtype != torch.float32:
-            parameter.data = parameter.data.float()
-            assert "lora_" in name or "modules_to_save" in name
-    return model
-
-
-def _set_padding(model: RewardModel, *, may_grow: bool = False, scoring: bool = False) -> None:
     tokenizer = model.renderer.tokenizer
     # Transformers gives the embedding of the base's padding token no gradient, and where that is
     # the end token it would never train. Padded positions reach no reward, and need no such rule.

@@ -17,7 +17,9 @@ class Metadata:
     """The content of `assay.json`.
 
     `template` is the exact Jinja text (also the tokenizer's chat template); `max_length` the
-    length that training kept to; `data` maps each training file to its SHA-256.
+    length that training kept to; `data` maps each training file to its SHA-256. `reward_offset` is
+    added to each reward by Assay and by no other program: the part of a foreign head that one row
+    cannot hold.
     """
 
     template_name: str
@@ -29,6 +31,7 @@ class Metadata:
     data: dict[str, str] = field(default_factory=dict)
     assay_version: str = ""
     thinking: Thinking = "keep"
+    reward_offset: float = 0.0
 
     def write(self, directory: Path) -> None:
         """Write `assay.json` into a model directory."""

@@ -75,7 +75,7 @@ def locate_for_training(config: ModelConfig) -> Located:
         raise ModelError(
             "is an adapter; training starts from a plain model",
             where=config.path,
-            mend="name its base model, or the run's model/ directory",
+            mend="name its base model or the run's model/, or make a plain one: assay merge",
         )
     return located
 

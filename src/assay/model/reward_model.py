@@ -6,7 +6,8 @@ T tree tokens, R sequences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,15 @@ from torch.nn import functional as F
 from assay.data.formats.building import answer, row_group
 from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.records import Group, Source
-from assay.data.rendering import Renderer
+from assay.data.rendering import Renderer, TokenIds
 from assay.errors import DataError
 from assay.model import fast
 from assay.model.batch import PaddedBatch
 from assay.model.engine import ENGINES, Engine, EngineName
+from assay.model.heads import Heads
+from assay.model.hidden import HiddenBatch
 from assay.model.metadata import Metadata
-from assay.model.rewards import score_sequences
+from assay.model.rewards import inference_budget, score_sequences
 from assay.tree.attention import register
 from assay.tree.pack import Pack
 
@@ -62,6 +65,14 @@ class RewardModel(nn.Module):
         self.engine: Engine = ENGINES["padded"]
         self.engine_reason: str | None = None
         """Why the engine is not the fastest one."""
+        self.heads: Heads | None = None
+        """Members behind the head, which is their weighted mean."""
+        self.gives_members = False
+        """Whether `forward` gives the values [N, M] of all heads in place of rewards."""
+        self.gives_hidden = False
+        """Whether `forward` gives the hidden states [N, D] that a head of one row reads."""
+        self.fresh_head = False
+        """Whether the head was drawn, and not found in the model's files."""
         self.computed = Computed()
         self._own_attention = self.classifier.config._attn_implementation
 
@@ -149,8 +160,8 @@ class RewardModel(nn.Module):
         else:
             fast.install(self.classifier)
 
-    def forward(self, batch: PaddedBatch | Pack) -> Tensor:
-        """Raw rewards of a batch's sequences, float32 or wider.
+    def forward(self, batch: PaddedBatch | Pack | HiddenBatch) -> Tensor:
+        """Raw rewards of a batch's scored tokens, by default the last ones, float32 or wider.
 
         The head computes in float32 whatever the backbone's dtype: bfloat16 would round rewards
         near 16 to steps of 1/8.
@@ -164,10 +175,25 @@ class RewardModel(nn.Module):
             if weight_1D is None:
                 assert isinstance(batch, PaddedBatch)
                 return self._own_head(batch)
-            scored_D = self._packed(batch) if isinstance(batch, Pack) else self._padded(batch)
+            scored_D = self._scored(batch)
+        if self.gives_hidden:
+            return scored_D
         wide = torch.promote_types(scored_D.dtype, torch.float32)
         with torch.autocast(self.device.type, enabled=False):
-            return F.linear(scored_D.to(wide), weight_1D.to(wide))[:, 0]
+            if self.heads is not None and self.gives_members:
+                values: Tensor = self.heads(scored_D.to(wide))
+                return values
+            if self.heads is not None and self.heads.in_training:
+                weight_1D = self.heads.mean_row()[None]
+            reward_N = F.linear(scored_D.to(wide), weight_1D.to(wide))[:, 0]
+            offset = self.metadata.reward_offset
+            return reward_N + offset if offset else reward_N
+
+    def _scored(self, batch: PaddedBatch | Pack | HiddenBatch) -> Tensor:
+        """The hidden states that the head reads."""
+        if isinstance(batch, HiddenBatch):
+            return batch.hidden_ND
+        return self._packed(batch) if isinstance(batch, Pack) else self._padded(batch)
 
     def _packed(self, pack: Pack) -> Tensor:
         """Hidden states of the scored rows [R, D]."""
@@ -181,7 +207,7 @@ class RewardModel(nn.Module):
         return hidden_RD
 
     def _padded(self, batch: PaddedBatch) -> Tensor:
-        """Hidden states of the last tokens [N, D].
+        """Hidden states of the scored tokens [R, D], by default the last ones.
 
         A causal model never looks at the padding on its right, which may as well be seen. With a
         mask, padded positions that a sliding window cuts off from all real tokens would see
@@ -193,6 +219,9 @@ class RewardModel(nn.Module):
             attention_mask=batch.mask_NL if hides else torch.ones_like(batch.mask_NL),
             use_cache=False,
         ).last_hidden_state
+        if batch.scored_R2 is not None:
+            hidden_RD: Tensor = hidden_NLD[tuple(batch.scored_R2.unbind(1))]
+            return hidden_RD
         rows_N = torch.arange(len(batch.last_N), device=hidden_NLD.device)
         hidden_ND: Tensor = hidden_NLD[rows_N, batch.last_N]
         return hidden_ND
@@ -221,10 +250,63 @@ class RewardModel(nn.Module):
         Raises:
             DataError: a message is malformed, or longer than the model's context.
         """
+        sequences = self._sequences(prompt, responses)
+        return score_sequences(self, sequences, families=[0] * len(sequences))
+
+    def score_members(
+        self, prompt: str | Sequence[dict[str, Any]], responses: Sequence[str | dict[str, Any]]
+    ) -> list[dict[str, float]]:
+        """What each of the model's heads gives to each response, by name, offsets included.
+
+        Of attributes these are ratings; of an ensemble their standard deviation says how sure the
+        model is of the reward.
+
+        Args:
+            prompt: the user's words, or a list of messages.
+            responses: texts, or assistant messages.
+
+        Raises:
+            ConfigError: the model has one head.
+            DataError: a message is malformed, or longer than the model's context.
+        """
+        from assay.model.membership import member_values
+
+        sequences = self._sequences(prompt, responses)
+        families = [0] * len(sequences)
+        budget = inference_budget(self.device)
+        value_RM = member_values(self, sequences, max_tokens=budget, families=families)
+        assert self.heads is not None
+        return [dict(zip(self.heads.names, row, strict=True)) for row in value_RM.tolist()]
+
+    def _sequences(
+        self, prompt: str | Sequence[dict[str, Any]], responses: Sequence[str | dict[str, Any]]
+    ) -> list[TokenIds]:
         group = _group(prompt, responses)
         items = [(group, index) for index in range(len(responses))]
-        sequences = [rendered.ids for rendered in self.renderer.render_many(items)]
-        return score_sequences(self, sequences, families=[0] * len(sequences))
+        return [rendered.ids for rendered in self.renderer.render_many(items)]
+
+
+@contextmanager
+def giving_members(model: RewardModel, wanted: bool = True) -> Iterator[None]:
+    """Let a model give its members' values, where that is `wanted`.
+
+    A property of the model, and no argument of a pass: so it holds whatever wraps the model.
+    """
+    before, model.gives_members = model.gives_members, wanted
+    try:
+        yield
+    finally:
+        model.gives_members = before
+
+
+@contextmanager
+def giving_hidden(model: RewardModel) -> Iterator[None]:
+    """Let a model give what its head reads, which must be one row."""
+    before, model.gives_hidden = model.gives_hidden, True
+    try:
+        yield
+    finally:
+        model.gives_hidden = before
 
 
 def reads_both_ways(config: PretrainedConfig) -> bool:

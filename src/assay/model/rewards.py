@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +22,7 @@ def rewards_of_sequences(
     *,
     max_tokens: int,
     families: Sequence[int] | None = None,
+    starts: Sequence[int] | None = None,
 ) -> Tensor:
     """Raw rewards `reward_R` of R sequences, in their order, with their graph where grad is on.
 
@@ -34,6 +35,8 @@ def rewards_of_sequences(
         max_tokens: tokens in one forward pass: of the tree, or with padding.
         families: a number for each sequence, equal for responses to one prompt: they share all
             they have in common. By default each sequence is a family of its own.
+        starts: the first scored position of each sequence. Then there is a reward for each token
+            from there on, sequence after sequence.
 
     Raises:
         ResourceError: without gradients, out of memory for one sequence.
@@ -46,14 +49,51 @@ def rewards_of_sequences(
         first.setdefault(ids, index)
     distinct = list(first)
     family = [index if families is None else families[index] for index in first.values()]
+    begin = None if starts is None else first_starts(sequences, starts)
     place: dict[TokenIds, int] = {}
     rewards = []
-    for chosen in _passes(model, distinct, family, max_tokens):
-        rewards.append(_forward(model, [distinct[i] for i in chosen], [family[i] for i in chosen]))
-        for index in chosen:
-            place[distinct[index]] = len(place)
+    num_rewards = 0
+    for chosen in passes_of(model, distinct, family, max_tokens):
+        some = [distinct[i] for i in chosen]
+        begins = None if begin is None else [begin[ids] for ids in some]
+        rewards.append(_forward(model, some, [family[i] for i in chosen], begins))
+        for ids in some:
+            place[ids] = num_rewards
+            num_rewards += 1 if begin is None else len(ids) - begin[ids]
     reward_U = torch.cat(rewards)
-    return reward_U[torch.tensor([place[ids] for ids in sequences], device=reward_U.device)]
+    rows = reward_rows(sequences, starts, place, begin)
+    return reward_U[torch.tensor(rows, device=reward_U.device)]
+
+
+def reward_rows(
+    sequences: Sequence[TokenIds],
+    starts: Sequence[int] | None,
+    place: Mapping[TokenIds, int],
+    begin: Mapping[TokenIds, int] | None,
+) -> list[int]:
+    """Where the rewards of sequences stand among those of the distinct ones.
+
+    Args:
+        sequences: those that are wanted.
+        starts: their first scored positions, or None for the last token.
+        place: of each distinct sequence the row of its first reward.
+        begin: of each distinct sequence the position of its first reward; None without `starts`.
+    """
+    if starts is None or begin is None:
+        return [place[ids] for ids in sequences]
+    return [
+        place[ids] - begin[ids] + position
+        for ids, start in zip(sequences, starts, strict=True)
+        for position in range(start, len(ids))
+    ]
+
+
+def first_starts(sequences: Sequence[TokenIds], starts: Sequence[int]) -> dict[TokenIds, int]:
+    """The least start of each distinct sequence, in the order of first appearance."""
+    found: dict[TokenIds, int] = {}
+    for ids, start in zip(sequences, starts, strict=True):
+        found[ids] = min(start, found.get(ids, start))
+    return found
 
 
 @torch.inference_mode()
@@ -75,15 +115,7 @@ def score_sequences(
     """
     if not sequences:
         return []
-    longest, shortest = max(map(len, sequences)), min(map(len, sequences))
-    if longest > model.max_length:
-        raise DataError(
-            f"a sequence of {longest} tokens is longer than the model's context of "
-            f"{model.max_length}",
-            mend="shorten it",
-        )
-    if shortest == 0:
-        raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
+    check_lengths(model, sequences)
     budget = max_tokens or inference_budget(model.device)
     was_training = model.training
     model.eval()
@@ -98,6 +130,23 @@ def score_sequences(
             mend="score with --dtype float32; if that does not help, its weights are damaged",
         )
     return [shortest_float(reward) for reward in rewards.float().cpu().numpy()]
+
+
+def check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
+    """Refuse what the model cannot read.
+
+    Raises:
+        DataError: a sequence is empty, or longer than the model has positions for.
+    """
+    longest, shortest = max(map(len, sequences)), min(map(len, sequences))
+    if longest > model.max_length:
+        raise DataError(
+            f"a sequence of {longest} tokens is longer than the model's context of "
+            f"{model.max_length}",
+            mend="shorten it",
+        )
+    if shortest == 0:
+        raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
 
 
 def shortest_float(reward: np.float32) -> float:
@@ -115,7 +164,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _passes(
+def passes_of(
     model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int], max_tokens: int
 ) -> Iterator[list[int]]:
     """Indices of the sequences of each forward pass.
@@ -133,8 +182,14 @@ def _passes(
             yield [part[i] for i in chosen]
 
 
-def _forward(model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int]) -> Tensor:
-    batch = model.engine.batch(sequences, families, model.pad_id, model.device)
+def _forward(
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    families: Sequence[int],
+    starts: Sequence[int] | None = None,
+) -> Tensor:
+    further = () if starts is None else (starts,)
+    batch = model.engine.batch(sequences, families, model.pad_id, model.device, *further)
     try:
         reward_N: Tensor = model(batch)
     except RuntimeError as error:
@@ -151,7 +206,12 @@ def _forward(model: RewardModel, sequences: Sequence[TokenIds], families: Sequen
     half = len(sequences) // 2
     return torch.cat(
         [
-            _forward(model, sequences[:half], families[:half]),
-            _forward(model, sequences[half:], families[half:]),
+            _forward(
+                model,
+                sequences[part],
+                families[part],
+                None if starts is None else starts[part],
+            )
+            for part in (slice(None, half), slice(half, None))
         ]
     )

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from assay.model.loading import quiet_transformers
+from assay.model.adapters import on_whole_base
+from assay.model.classifier import quiet_transformers
+from assay.model.membership import keep_mean
 from assay.model.reward_model import RewardModel
 
 if TYPE_CHECKING:
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 def save_plain(model: RewardModel, directory: Path, dtype: torch.dtype | None = None) -> None:
     """Write `<Family>ForSequenceClassification` with tokenizer, template and metadata.
 
-    Adapters are merged into a copy; the model in memory stays as it is.
+    Adapters are merged into a copy; the model in memory stays as it is. Those of a quantised
+    backbone are merged into the backbone as it was before (QLoRA), which rounds nothing but
+    computes what was not trained on.
 
     Args:
         model: the model.
         directory: an existing directory.
         dtype: of all saved weights; None saves them as they are held.
     """
+    keep_mean(model)
     classifier = _merged(model) if is_adapter(model) else model.classifier
     state = classifier.state_dict()
     if dtype is not None:
@@ -46,6 +51,7 @@ def save_plain(model: RewardModel, directory: Path, dtype: torch.dtype | None = 
 
 def save_adapter(model: RewardModel, directory: Path) -> None:
     """Write the PEFT adapter with the head, tokenizer, template and metadata."""
+    keep_mean(model)
     with quiet_transformers():
         model.inner.save_pretrained(str(directory), save_embedding_layers=False)  # type: ignore[operator]
     _write_reader(model, directory)
@@ -57,6 +63,8 @@ def is_adapter(model: RewardModel) -> bool:
 
 
 def _merged(model: RewardModel) -> PreTrainedModel:
+    if getattr(model.classifier, "is_quantized", False):
+        return on_whole_base(model).merge_and_unload()  # type: ignore[operator]
     return copy.deepcopy(model.inner).merge_and_unload()  # type: ignore[operator]
 
 
@@ -65,3 +73,5 @@ def _write_reader(model: RewardModel, directory: Path) -> None:
     tokenizer.chat_template = model.renderer.template.jinja
     tokenizer.save_pretrained(str(directory))
     model.metadata.write(directory)
+    if model.heads is not None:
+        model.heads.write(directory)

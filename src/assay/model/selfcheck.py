@@ -14,7 +14,7 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +120,8 @@ def _check(model: RewardModel, engine: EngineName) -> Verdict:
         classifier = twin_of(model.classifier.config)
     except ModelError as error:
         return Verdict(f"it cannot be checked: {error.what}", compared=False)
-    twin = RewardModel(classifier, model.renderer, model.metadata)
+    # An offset is no part of the engine, and transformers adds none.
+    twin = RewardModel(classifier, model.renderer, replace(model.metadata, reward_offset=0.0))
     sequences, families = probe_sequences()
     weight_R = torch.linspace(-1, 1.5, len(sequences), dtype=torch.float64)
     try:

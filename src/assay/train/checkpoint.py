@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,17 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from assay.errors import CheckpointError
+from assay.model.heads import HEADS_FILE, Heads
 from assay.model.locate import STEP, checkpoints_in
 from assay.model.manifest import altered, whole_directory
 from assay.model.reward_model import RewardModel
 from assay.model.saving import is_adapter, save_adapter, save_plain
 from assay.notices import warn
+from assay.train.strategy.protocol import Moments, Strategy
+from assay.train.strategy.single import Single
+
+RandomState = dict[str, str]
+"""The state of each generator by its name, hexadecimal."""
 
 
 @dataclass(slots=True)
@@ -46,8 +53,20 @@ def save_checkpoint(
     progress: Progress,
     *,
     keep: int | None,
+    moments: Moments | None = None,
+    random: Sequence[RandomState] | None = None,
 ) -> Path:
     """Write `step-N`, whole or not at all, then remove the oldest beyond `keep`.
+
+    Args:
+        directory: of the checkpoints.
+        model: with all its weights.
+        optimizer: of the model.
+        schedule: of the optimizer.
+        progress: how far the run is.
+        keep: checkpoints, the newest; None keeps all.
+        moments: the optimizer's state, where the processes hold a part of it each.
+        random: the random state of each process; by default of this one.
 
     Raises:
         OutputError: no space, no permission.
@@ -57,13 +76,15 @@ def save_checkpoint(
         inner = partial / ("adapter" if is_adapter(model) else "model")
         inner.mkdir()
         (save_adapter if is_adapter(model) else save_plain)(model, inner)
-        save_file(_moments(model, optimizer), partial / "optimizer.safetensors")
-        state = {
+        state = Single(model, optimizer).moments() if moments is None else moments
+        save_file(state, partial / "optimizer.safetensors")
+        own, *further = [random_state()] if random is None else random
+        rest = {
             "progress": asdict(progress),
             "schedule": _plain(schedule.state_dict()),
-            "random": _random_state(),
-        }
-        (partial / "trainer.json").write_text(json.dumps(state), encoding="utf-8")
+            "random": own,
+        } | ({"random_of_others": further} if further else {})
+        (partial / "trainer.json").write_text(json.dumps(rest), encoding="utf-8")
     if keep is not None:
         others = [path for path in checkpoints_in(directory) if path != target]
         for old in others[: max(0, len(others) + 1 - keep)]:
@@ -103,38 +124,51 @@ def load_checkpoint(
     Raises:
         CheckpointError: damaged, or of another model.
     """
+    load_weights(path, model)
+    return load_progress(path, Single(model, optimizer), schedule)
+
+
+def load_progress(path: Path, strategy: Strategy, schedule: LRScheduler) -> Progress:
+    """Restore moments, schedule and random state, after `load_weights`.
+
+    Written by any strategy and any number of processes. A process that was not there draws the
+    random numbers of its own seed.
+
+    Raises:
+        CheckpointError: of another model.
+    """
+    try:
+        strategy.put_moments(load_file(path / "optimizer.safetensors"))
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=path, mend=error.mend) from None
+    state = json.loads((path / "trainer.json").read_text(encoding="utf-8"))
+    schedule.load_state_dict(state["schedule"])
+    for group, rate in zip(strategy.optimizer.param_groups, schedule.get_last_lr(), strict=True):
+        group["lr"] = rate
+    random = [state["random"], *state.get("random_of_others", [])]
+    if strategy.team.rank < len(random):
+        _restore_random(random[strategy.team.rank])
+    return Progress(**state["progress"])
+
+
+def load_weights(path: Path, model: RewardModel) -> None:
+    """Restore the weights of a whole model in place.
+
+    Raises:
+        CheckpointError: damaged, or of another model.
+    """
     damage = altered(path)
     if damage:
         raise CheckpointError(damage, where=path, mend="resume from another checkpoint")
     _load_weights(path, model)
-    moments = load_file(path / "optimizer.safetensors")
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if f"step/{names[id(parameter)]}" not in moments:
-                continue  # no gradient has reached it yet
-            entry = optimizer.state[parameter]
-            for kind in ("step", "exp_avg", "exp_avg_sq"):
-                key = f"{kind}/{names[id(parameter)]}"
-                if key not in moments:
-                    raise CheckpointError(
-                        f"optimizer state of {names[id(parameter)]} is missing", where=path
-                    )
-                # Fused AdamW keeps its step counter on the parameter's device, too.
-                entry[kind] = moments[key].to(parameter.device)
-    state = json.loads((path / "trainer.json").read_text(encoding="utf-8"))
-    schedule.load_state_dict(state["schedule"])
-    for group, rate in zip(optimizer.param_groups, schedule.get_last_lr(), strict=True):
-        group["lr"] = rate
-    _restore_random(state["random"])
-    return Progress(**state["progress"])
 
 
 def _load_weights(path: Path, model: RewardModel) -> None:
     inner = path / ("adapter" if is_adapter(model) else "model")
     state: dict[str, Tensor] = {}
     for file in sorted(inner.glob("*.safetensors")):
-        state |= load_file(file)
+        if file.name != HEADS_FILE:
+            state |= load_file(file)
     if not state:
         raise CheckpointError("holds no weights for this recipe", where=inner)
     if is_adapter(model):
@@ -148,15 +182,8 @@ def _load_weights(path: Path, model: RewardModel) -> None:
         wrong = [*report.unexpected_keys, *(set(report.missing_keys) - tied)]
     if wrong:
         raise CheckpointError(f"weights do not fit the model: {wrong[0]}", where=inner)
-
-
-def _moments(model: RewardModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {
-        f"{kind}/{names[id(parameter)]}": value.detach().cpu().contiguous()
-        for parameter, entry in optimizer.state.items()
-        for kind, value in entry.items()
-    }
+    if model.heads is not None and not model.heads.restore(Heads.read(inner)):
+        raise CheckpointError(f"{HEADS_FILE} does not fit the recipe's loss", where=inner)
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +193,8 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _random_state() -> dict[str, str]:
+def random_state() -> RandomState:
+    """Of this process, as text."""
     state = {"cpu": bytes(torch.get_rng_state().tolist()).hex()}
     if torch.cuda.is_available():
         state["cuda"] = bytes(torch.cuda.get_rng_state().tolist()).hex()

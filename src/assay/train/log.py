@@ -34,7 +34,9 @@ class Tracker(Protocol):
 class RunLog:
     """Writes a line a step to `train_log.jsonl` and, every `logging_steps`, one for people.
 
-    Fields of a `train_log.jsonl` line of kind `train`: `step` (1-based), `epoch` (1-based),
+    Some losses add fields: `gap_std` (with `loss.ensemble`: standard deviation over the members
+    of a comparison's gap, mean over comparisons), `squared_error/NAME` (with `loss.attributes`,
+    for each). Fields of every `train_log.jsonl` line of kind `train`: `step` and `epoch` (from 1),
     `loss` (weighted mean over the step's comparisons), `mean_loss` (over all steps so far),
     `accuracy` (share of the step's decided comparisons won, before the update), `learning_rate`,
     `grad_norm` (before clipping), `rewards` (of the step's sequences, in the order of the packs),
@@ -99,6 +101,7 @@ class RunLog:
             "accuracy": result.wins / result.num_comparisons if result.num_comparisons else None,
             "learning_rate": result.learning_rate,
             "grad_norm": result.grad_norm,
+            **{name: total / units for name, (total, units) in result.parts.items() if units},
             "rewards": result.rewards,
             "reward_mean": result.reward_sum / result.num_sequences,
             "num_comparisons": result.num_comparisons,
@@ -114,8 +117,11 @@ class RunLog:
             "peak_memory_bytes": result.peak_bytes,
         }
         self._write(entry)
-        for name in ("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean"):
-            value = entry[name]
+        for name in (
+            *("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean"),
+            *result.parts,
+        ):
+            value = entry.get(name)
             if isinstance(value, float):
                 self._track(f"train/{name}", value, number)
         line = self._line(number, result, mean_loss)
@@ -195,6 +201,25 @@ class RunLog:
     def _track(self, tag: str, value: float, step: int) -> None:
         for tracker in self._trackers:
             tracker.add_scalar(tag, value, step)
+
+
+class Silence:
+    """The log of a process that is not the first: it says nothing."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is open."""
+
+    def step(self, number: int, result: StepResult, mean_loss: float) -> None:
+        """Nothing."""
+
+    def evaluation(self, number: int, name: str, metrics: dict[str, Any], seconds: float) -> None:
+        """Nothing."""
+
+    def say(self, line: str, *, on_terminal: bool = True) -> None:
+        """Nothing."""
 
 
 def _duration(seconds: float) -> str:

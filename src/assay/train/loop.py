@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -19,15 +18,31 @@ from assay.data.store import print_table
 from assay.errors import ConfigError
 from assay.evaluate.evaluator import evaluate_groups, write_evaluation
 from assay.files import output_errors
-from assay.model.loading import DTYPES, build_for_training, check_config, load_reward_model
+from assay.model.loading import (
+    DTYPES,
+    build_for_training,
+    check_config,
+    load_reward_model,
+    resolve_device,
+)
 from assay.model.manifest import whole_directory
+from assay.model.quantised import quantisation
 from assay.model.reader import reader_for_training
 from assay.model.reward_model import RewardModel
 from assay.model.saving import is_adapter, save_adapter, save_plain
 from assay.notices import notice
-from assay.train.checkpoint import Progress, load_checkpoint, save_checkpoint, sweep
-from assay.train.log import RunLog, cut_log
+from assay.train.checkpoint import (
+    Progress,
+    load_progress,
+    load_weights,
+    random_state,
+    save_checkpoint,
+    sweep,
+)
+from assay.train.features import drop_features, keep_features
+from assay.train.log import RunLog, Silence, cut_log
 from assay.train.memory import Budget, peak_bytes, training_budget
+from assay.train.objective import prepare_objective
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
 from assay.train.prepare import (
@@ -50,46 +65,67 @@ from assay.train.run import (
     describe_run,
     open_run,
 )
+from assay.train.settling import settle_dtype
 from assay.train.step import train_step
 from assay.train.stopping import StopRequest
+from assay.train.strategy.choosing import MOVES_ITSELF, strategy_name, wrap
+from assay.train.strategy.protocol import Strategy
+from assay.train.strategy.scoring import rewards_of_windows
+from assay.train.strategy.team import Team, device_of
+from assay.train.strategy.team import team as team_of_launcher
+from assay.train.trainable import choose_trained
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """Where a run ended. `stopped_by` is the signal that asked for it, if one did."""
+    """Where a run ended. `stopped_by` is the signal that asked for it, if one did.
+
+    `speaks` is on for the one of several processes that tells people of it.
+    """
 
     run: Path
     step: int
     num_steps: int
     stopped_by: signal.Signals | None = None
+    speaks: bool = True
 
 
 @dataclass
 class _State:
-    model: RewardModel
-    optimizer: torch.optim.Optimizer
+    strategy: Strategy
     schedule: LRScheduler
     progress: Progress
 
+    @property
+    def model(self) -> RewardModel:
+        return self.strategy.model
+
 
 def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False) -> TrainResult:
-    """Train a reward model.
+    """Train a reward model, with as many processes as a launcher has started.
 
     Args:
-        recipe: what to do.
+        recipe: what to do; the same in all processes.
         resume: `auto` (the newest valid checkpoint of output_dir) or the path of a checkpoint.
         overwrite: delete what an earlier run left in output_dir.
 
     Raises:
         AssayError: as the messages say; nothing that was there is lost.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(
-            "training on several processes is not there yet, and each would train alone",
-            where="WORLD_SIZE",
-            mend="start one process",
-        )
+    with team_of_launcher(recipe.train.device) as team:
+        return _train(recipe, resume, overwrite, team)
+
+
+def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> TrainResult:
+    strategy_name(recipe.train.strategy, team)
+    team.same(recipe.model_dump(), "the recipe", mend="give all processes the same file and flags")
     checkpoint = checkpoint_to_resume(recipe, resume)
+    team.same(
+        checkpoint and checkpoint.name,
+        "the checkpoint to resume from",
+        mend="put output_dir where all machines see it",
+    )
+    recipe = settle_dtype(recipe, checkpoint, resume=resume is not None, team=team)
     check_run_directory(recipe, resume=resume is not None, overwrite=overwrite)
     began = checkpoint.resolve().parents[1] if checkpoint is not None else None
     if began is not None and began != Path(recipe.output_dir).resolve():
@@ -97,56 +133,77 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
     load_plugins(recipe.plugins)
     recipe_sources(recipe)  # A typo in a file's name is said before a model is looked for.
     check_config(recipe.model)
-    stores = prepare_recipe(recipe, reader_for_training(recipe.model))
+    quantisation(recipe.lora, resolve_device(device_of(recipe.train.device, team)))
+    stores = team.in_turn(lambda: prepare_recipe(recipe, reader_for_training(recipe.model)))
     data_read = fingerprints(recipe, stores.train)
+    team.same(data_read, "the data", mend="give all machines the same files")
     if began is not None:
         check_same_data(began, data_read)
-    print_table(stores.table())
+    if team.is_first:
+        print_table(stores.table())
     check_recipe_data(recipe, stores)
-    state, data, plan = _build(recipe, stores, checkpoint)
-    run = open_run(recipe, overwrite=overwrite)
-    described = data.counts | {
-        "engine": state.model.engine.name,
-        "engine_reason": state.model.engine_reason,
-    }
-    describe_run(run, recipe, data_read, described, began=began)
-    write_aside(data, run)
-    sweep(run / "checkpoints")
-    cut_log(run, state.progress.step, plan.num_steps)
+    state, data, plan = _build(recipe, stores, checkpoint, team)
+    run, first_step = Path(recipe.output_dir), state.progress.step + 1
+    team.wait()  # Nobody looks into the directory any more.
+    if team.is_first:
+        open_run(recipe, overwrite=overwrite)
+        described = data.counts | {
+            "engine": state.model.engine.name,
+            "engine_reason": state.model.engine_reason,
+            "strategy": state.strategy.name,
+            "num_processes": team.size,
+        }
+        describe_run(run, recipe, data_read, described, began=began)
+        write_aside(data, run)
+        sweep(run / "checkpoints")
+        cut_log(run, state.progress.step, plan.num_steps)
     with (
         output_errors(run),
-        RunLog(
-            run,
-            plan,
-            logging_steps=recipe.train.logging_steps,
-            trackers=list(recipe.train.report_to),
-            first_step=state.progress.step + 1,
-        ) as log,
-        StopRequest() as stop,
+        _log(run, recipe, plan, first_step, team) as log,
+        StopRequest(announce=team.size == 1) as stop,
     ):
+        kept = [encoded for _, encoded in data.evals]
+        keep_features(state.strategy, recipe, plan, data.train, kept, run, log.say)
         _run_steps(run, recipe, plan, data, state, log, stop)
         stopped_by = stop.signal if state.progress.step < plan.num_steps else None
         if stopped_by is None:
             _finish(run, recipe, data, state, log)
-    return TrainResult(run, state.progress.step, plan.num_steps, stopped_by)
+    return TrainResult(run, state.progress.step, plan.num_steps, stopped_by, team.is_first)
+
+
+def _log(run: Path, recipe: Recipe, plan: Plan, first_step: int, team: Team) -> RunLog | Silence:
+    if not team.is_first:
+        return Silence()
+    return RunLog(
+        run,
+        plan,
+        logging_steps=recipe.train.logging_steps,
+        trackers=list(recipe.train.report_to),
+        first_step=first_step,
+    )
 
 
 def _build(
-    recipe: Recipe, stores: RecipeData, checkpoint: Path | None
+    recipe: Recipe, stores: RecipeData, checkpoint: Path | None, team: Team
 ) -> tuple[_State, PreparedData, Plan]:
     """Everything that a run needs in memory, as the checkpoint left it; writes nothing."""
+    device = device_of(recipe.train.device, team)
+    moves = strategy_name(recipe.train.strategy, team) in MOVES_ITSELF
     model = build_for_training(
         recipe.model,
         recipe.lora,
         seed=recipe.train.seed,
         max_length=recipe.train.max_length,
-        device=recipe.train.device,
+        device="cpu" if moves else device,
         engine=recipe.train.engine,
+        frozen=recipe.train.freeze == "backbone",
     )
+    choose_trained(model, recipe.train)
     if recipe.train.gradient_checkpointing:
         _recompute_activations(model)
     data = prepare_data(recipe, model, stores)
-    torch.manual_seed(recipe.train.seed)
+    prepare_objective(recipe, model, data.train.groups)
+    torch.manual_seed(recipe.train.seed + team.rank)
     plan = Plan.of(
         len(data.train.groups),
         recipe.train.global_batch_size,
@@ -154,12 +211,19 @@ def _build(
         recipe.train.num_train_epochs,
         recipe.train.max_steps,
     )
-    optimizer = build_optimizer(model.named_parameters(), recipe.train)
-    state = _State(
-        model, optimizer, build_schedule(optimizer, recipe.train, plan.num_steps), Progress()
-    )
     if checkpoint is not None:
-        state.progress = load_checkpoint(checkpoint, model, optimizer, state.schedule)
+        load_weights(checkpoint, model)
+    strategy = wrap(
+        model,
+        lambda: build_optimizer(model.named_parameters(), recipe.train),
+        recipe.train,
+        team,
+        resolve_device(device),
+    )
+    schedule = build_schedule(strategy.optimizer, recipe.train, plan.num_steps)
+    state = _State(strategy, schedule, Progress())
+    if checkpoint is not None:
+        state.progress = load_progress(checkpoint, strategy, schedule)
         notice(f"resuming from {checkpoint.name}")
     return state, data, plan
 
@@ -171,6 +235,8 @@ def _recompute_activations(model: RewardModel) -> None:
         raise ConfigError(
             str(error), where="train.gradient_checkpointing", mend="leave it out"
         ) from None
+    # Made for reentrant checkpoints: it would give frozen layers a graph and gradients.
+    model.classifier.disable_input_require_grads()
 
 
 def _run_steps(
@@ -179,11 +245,12 @@ def _run_steps(
     plan: Plan,
     data: PreparedData,
     state: _State,
-    log: RunLog,
+    log: RunLog | Silence,
     stop: StopRequest,
 ) -> None:
     config, progress, model = recipe.train, state.progress, state.model
-    budget = _budget(model, recipe, progress)
+    strategy, team = state.strategy, state.strategy.team
+    budget = _budget(strategy, recipe, progress)
     log.say(
         f"{len(data.train.groups)} groups, {data.train.num_comparisons} comparisons, "
         f"{plan.num_steps} steps of {plan.global_batch_size} groups"
@@ -193,62 +260,93 @@ def _run_steps(
         + (f" ({model.engine_reason})" if model.engine_reason else "")
         + f", packs of at most {budget.max_tokens} tokens ({budget.reason})"
     )
+    if team.size > 1:
+        log.say(f"strategy {strategy.name}, {team.size} processes")
     model.train()
-    stopping = stop.signal is not None
+    stopping = stop.agreed(team.gather(stop.signal)) is not None
     while progress.step < plan.num_steps and not stopping:
         groups = [data.train.groups[index] for index in plan.groups_of(progress.step)]
         result = train_step(
-            model, groups, state.optimizer, state.schedule, recipe, budget.max_tokens
+            model,
+            groups,
+            strategy.optimizer,
+            state.schedule,
+            recipe,
+            budget.max_tokens,
+            strategy,
         )
         progress.step += 1
         progress.loss_sum += result.loss
-        result.peak_bytes = peak_bytes(model.device)
+        # Read once: a signal may come at any moment, and on each process at its own.
+        peaks, signals = zip(*team.gather((peak_bytes(model.device), stop.signal)), strict=True)
+        result.peak_bytes = max(peaks)
         log.step(progress.step, result, progress.loss_sum / progress.step)
         last = progress.step == plan.num_steps
         if config.eval_steps and progress.step % config.eval_steps == 0 and not last:
-            _evaluate(model, data.evals, progress.step, log, budget.max_tokens)
+            _evaluate(strategy, data.evals, progress.step, log, budget.max_tokens)
         due = config.save_steps is not None and progress.step % config.save_steps == 0
-        stopping = stop.signal is not None  # Read once: a signal may come at any moment.
+        stopping = stop.agreed(signals) is not None
         if due or stopping or last:
+            _save(run, state, config.save_total_limit)
+
+
+def _save(run: Path, state: _State, keep: int | None) -> None:
+    """The checkpoint that one process would write, written by the first of them."""
+    strategy = state.strategy
+    moments, random = strategy.moments(), strategy.team.gather(random_state())
+    with strategy.whole() as model:
+        if model is not None:
             save_checkpoint(
                 run / "checkpoints",
                 model,
-                state.optimizer,
+                strategy.optimizer,
                 state.schedule,
-                progress,
-                keep=config.save_total_limit,
+                state.progress,
+                keep=keep,
+                moments=moments,
+                random=random,
             )
+    strategy.team.wait()
 
 
-def _budget(model: RewardModel, recipe: Recipe, progress: Progress) -> Budget:
+def _budget(strategy: Strategy, recipe: Recipe, progress: Progress) -> Budget:
     """Tokens of a pack. `auto` is settled once in a run: the last bits depend on it."""
     if recipe.train.max_tokens_per_pack == "auto" and progress.max_tokens:
         return Budget(progress.max_tokens, "auto, as the run began")
-    budget = training_budget(model, recipe.train)
-    progress.max_tokens = budget.max_tokens
-    return budget
+    budget = training_budget(strategy.model, recipe.train)
+    strategy.finish(gradients=False)
+    least = -strategy.team.largest(-budget.max_tokens)
+    progress.max_tokens = least
+    return Budget(least, budget.reason)
 
 
 def _evaluate(
-    model: RewardModel,
+    strategy: Strategy,
     evals: Sequence[tuple[str, EncodedData]],
     step: int,
-    log: RunLog,
+    log: RunLog | Silence,
     budget: int,
 ) -> None:
     for name, encoded in evals:
         started = time.perf_counter()
-        evaluation = evaluate_groups(model, encoded, max_tokens=budget)
+        rewards = rewards_of_windows(strategy, encoded, budget)
+        evaluation = evaluate_groups(strategy.model, encoded, rewards=rewards)
         log.evaluation(step, name, evaluation.metrics, time.perf_counter() - started)
 
 
-def _finish(run: Path, recipe: Recipe, data: PreparedData, state: _State, log: RunLog) -> None:
+def _finish(
+    run: Path, recipe: Recipe, data: PreparedData, state: _State, log: RunLog | Silence
+) -> None:
     """Write `model/`, then evaluate what was written, not what is in memory."""
-    with whole_directory(run / "model", replace=True) as directory:
-        save_plain(state.model, directory, DTYPES[recipe.model.dtype])
-    if is_adapter(state.model):
-        with whole_directory(run / "adapter", replace=True) as directory:
-            save_adapter(state.model, directory)
+    with state.strategy.whole() as model:
+        if model is None:
+            return
+        drop_features(run)
+        with whole_directory(run / "model", replace=True) as directory:
+            save_plain(model, directory, DTYPES[recipe.model.dtype])
+        if is_adapter(model):
+            with whole_directory(run / "adapter", replace=True) as directory:
+                save_adapter(model, directory)
     if not data.evals:
         return
     device = str(state.model.device)

@@ -37,6 +37,7 @@ RECIPE, RUN = "recipe.resolved.yaml", "run.json"
 _FREE = {
     ("output_dir",),
     ("train", "engine"),
+    ("train", "strategy"),
     ("train", "logging_steps"),
     ("train", "eval_steps"),
     ("train", "save_steps"),
@@ -49,7 +50,7 @@ run.json, and is compared there.)"""
 _BITS = {("train", "max_tokens_per_pack"), ("train", "gradient_checkpointing")}
 """Fields that set memory, not the objective: what an out-of-memory error tells people to change
 may be changed on resuming, with a warning."""
-_DECIDES_BITS = ("num_threads", "cpu_capability", "engine")
+_DECIDES_BITS = ("num_threads", "cpu_capability", "engine", "strategy", "num_processes")
 """Of run.json: what the order of sums depends on."""
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.data.rendering import TokenIds
 from assay.model.reward_model import RewardModel
-from assay.model.rewards import rewards_of_sequences
+from assay.model.rewards import first_starts, reward_rows, rewards_of_sequences
 
 
 def backward_in_packs(
@@ -23,6 +23,9 @@ def backward_in_packs(
     sequences: Sequence[TokenIds],
     loss_of: Callable[[Tensor], Tensor],
     max_tokens: int,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+    *,
+    starts: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of a loss to the parameters, one pack in memory at a time.
 
@@ -33,49 +36,60 @@ def backward_in_packs(
         sequences: of one group.
         loss_of: a scalar from their rewards.
         max_tokens: tokens of a pack.
+        backward: adds the gradient of a scalar.
+        starts: as in `rewards_of_sequences`.
 
     Returns:
-        The rewards and the loss, detached.
+        The rewards, as `rewards_of_sequences` gives them, and the loss, detached.
     """
+    begin = None if starts is None else first_starts(sequences, starts)
     distinct = list(dict.fromkeys(sequences))
-    if len(distinct) < len(sequences):
-        number = {ids: index for index, ids in enumerate(distinct)}
-        place_R = torch.tensor([number[ids] for ids in sequences], device=model.device)
-        reward_U, loss = backward_in_packs(
-            model, distinct, lambda reward_U: loss_of(reward_U[place_R]), max_tokens
+    spans = _spans(distinct, begin)
+    place = {ids: span.start for ids, span in zip(distinct, spans, strict=True)}
+    place_R = torch.tensor(reward_rows(sequences, starts, place, begin), device=model.device)
+
+    def rewards_of(chosen: Sequence[int]) -> Tensor:
+        some = [distinct[index] for index in chosen]
+        return rewards_of_sequences(
+            model,
+            some,
+            max_tokens=max_tokens,
+            families=[0] * len(some),
+            starts=None if begin is None else [begin[ids] for ids in some],
         )
-        return reward_U[place_R], loss
-    packs = model.engine.cut(sequences, [0] * len(sequences), max_tokens)
+
+    packs = model.engine.cut(distinct, [0] * len(distinct), max_tokens)
+    rows = [
+        torch.tensor([row for index in chosen for row in spans[index]], device=model.device)
+        for chosen in packs
+    ]
     rewards, states = [], []
     for chosen in packs:
         states.append(_random_state(model.device))
         with torch.no_grad():
-            rewards.append(_rewards(model, sequences, chosen, max_tokens))
-    order = torch.tensor([index for chosen in packs for index in chosen], device=model.device)
-    reward_R = torch.empty_like(torch.cat(rewards))
-    reward_R[order] = torch.cat(rewards)
+            rewards.append(rewards_of(chosen))
+    reward_U = torch.empty_like(torch.cat(rewards))
+    reward_U[torch.cat(rows)] = torch.cat(rewards)
     with torch.enable_grad():
-        leaf_R = reward_R.requires_grad_()
-        loss = loss_of(leaf_R)
-        (slope_R,) = torch.autograd.grad(loss, leaf_R)
+        leaf_U = reward_U.requires_grad_()
+        loss = loss_of(leaf_U[place_R])
+        (slope_U,) = torch.autograd.grad(loss, leaf_U)
     after = _random_state(model.device)
-    for chosen, state in zip(packs, states, strict=True):
+    for chosen, row, state in zip(packs, rows, states, strict=True):
         _set_random_state(state, model.device)
-        again = _rewards(model, sequences, chosen, max_tokens)
-        (again * slope_R[torch.tensor(chosen, device=model.device)]).sum().backward()  # type: ignore[no-untyped-call]
+        backward((rewards_of(chosen) * slope_U[row]).sum())
     _set_random_state(after, model.device)
-    return leaf_R.detach(), loss.detach()
+    return leaf_U.detach()[place_R], loss.detach()
 
 
-def _rewards(
-    model: RewardModel, sequences: Sequence[TokenIds], chosen: Sequence[int], max_tokens: int
-) -> Tensor:
-    return rewards_of_sequences(
-        model,
-        [sequences[index] for index in chosen],
-        max_tokens=max_tokens,
-        families=[0] * len(chosen),
-    )
+def _spans(sequences: Sequence[TokenIds], begin: dict[TokenIds, int] | None) -> list[range]:
+    """The rows of each sequence's rewards: one, or one for each token from its beginning on."""
+    spans, row = [], 0
+    for ids in sequences:
+        count = 1 if begin is None else len(ids) - begin[ids]
+        spans.append(range(row, row + count))
+        row += count
+    return spans
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:

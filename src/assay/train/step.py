@@ -7,26 +7,43 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
+from assay.data.rendering import TokenIds
 from assay.errors import DataError, DivergenceError, ResourceError
-from assay.losses import LOSSES, Pairs
-from assay.model.reward_model import RewardModel
-from assay.model.rewards import is_out_of_memory, rewards_of_sequences
+from assay.losses import Objective, Pairs, objective_of, pairs_of
+from assay.model.reward_model import RewardModel, giving_members
+from assay.model.rewards import is_out_of_memory, passes_of, rewards_of_sequences
 from assay.train.split import backward_in_packs
+from assay.train.strategy.protocol import Strategy
+from assay.train.strategy.single import Single
+
+_SUMS = (
+    "loss",
+    "wins",
+    "num_comparisons",
+    "num_sequences",
+    "num_tokens",
+    "num_computed_tokens",
+    "num_packs",
+    "num_split_groups",
+    "reward_sum",
+    "rewards",
+)
+"""What a step has of its packs, in their order."""
 
 
 @dataclass(slots=True)
 class StepResult:
-    """What one step measured. `loss` is the weighted mean over the step's comparisons.
+    """What one step measured. `loss` is the weighted mean over the step's units (comparisons).
 
     `engine` computed it. `num_tokens` counts each sequence in full, `num_computed_tokens` what went
     through the layers: shared prefixes once, padding included. `num_split_groups` were larger than
     a pack, which holds `max_tokens`. `peak_bytes` is the most memory that the process has held so
-    far.
+    far. `parts` are further numbers of the loss by name, each a sum and what it is divided by.
     """
 
     loss: float = 0.0
@@ -45,6 +62,15 @@ class StepResult:
     engine: str = ""
     peak_bytes: int = 0
     rewards: list[float] = field(default_factory=list)
+    parts: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def add(self, part: StepResult) -> None:
+        """Count in what a pack, computed here or elsewhere, has measured."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        for name, (total, units) in part.parts.items():
+            before_total, before_units = self.parts.get(name, (0.0, 0.0))
+            self.parts[name] = (before_total + total, before_units + units)
 
     @property
     def share_saved(self) -> float:
@@ -64,39 +90,56 @@ def train_step(
     schedule: LRScheduler,
     recipe: Recipe,
     max_tokens: int,
+    strategy: Strategy | None = None,
 ) -> StepResult:
     """Update the model once on a batch of groups.
 
-    The loss is the weighted mean over the batch's comparisons; how the batch is cut into packs
-    does not change it (but draws other dropout, where an adapter has any).
+    The loss is the weighted mean over the batch's comparisons (rankings, ratings); how the batch is
+    cut into packs does not change it (but draws other dropout, where an adapter has any), nor does
+    over how many processes the packs are dealt.
 
     Raises:
         DivergenceError: loss or gradient is not finite; names the rows.
         ResourceError: out of memory; names the batch.
     """
     started = time.perf_counter()
+    shared = strategy or Single(model, optimizer)
     result = StepResult(
         learning_rate=float(schedule.get_last_lr()[0]),
         max_tokens=max_tokens,
         engine=model.engine.name,
     )
-    units = sum(w for group in groups for w in comparison_weights(group, recipe.loss.weight_by))
+    objective = objective_of(recipe.loss, recipe.train.seed)
+    units = sum(objective.units(group) for group in groups)
     if units <= 0:
         raise DataError(
-            "all comparisons of a batch have weight 0",
+            f"all {objective.unit_name} of a batch have weight 0",
             where=groups[0].group.source,
             mend="remove rows without weight",
         )
-    optimizer.zero_grad(set_to_none=True)
-    for chosen in model.engine.pack([group.sequences for group in groups], max_tokens):
-        _pass(model, [groups[index] for index in chosen], units, recipe, max_tokens, result)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    norm = clip_gradient(parameters, recipe.train.max_grad_norm)
-    result.grad_norm = float(norm)
-    if not torch.isfinite(norm):
-        raise _divergence("the gradient", groups)
+    shared.zero_grad()
+    packs = model.engine.pack([group.sequences for group in groups], max_tokens)
+    with giving_members(model, objective.num_members is not None):
+        parts = {
+            number: _pass(
+                shared,
+                [groups[index] for index in packs[number]],
+                objective,
+                units,
+                recipe,
+                max_tokens,
+            )
+            for number in shared.own(len(packs))
+        }
+        shared.finish(gradients=True)
+    for part in shared.gather(parts):
+        result.add(part)
     try:
-        optimizer.step()
+        norm = shared.clip(recipe.train.max_grad_norm)
+        result.grad_norm = float(norm)
+        if not torch.isfinite(norm):
+            raise _divergence("the gradient", groups)
+        shared.step()
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -108,76 +151,84 @@ def train_step(
     return result
 
 
-def clip_gradient(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale the gradient down to a norm, and return the norm that it had.
-
-    The numbers of `torch.nn.utils.clip_grad_norm_`, which multiplies by 1 where nothing is to be
-    clipped: a pass over all gradients.
-    """
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if norm + 1e-6 > max_norm:
-        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
-    return norm
-
-
-def comparison_weights(group: EncodedGroup, weight_by: str) -> list[float]:
-    """Weight of each comparison: its own and its group's; by prompt, over their number."""
-    share = 1 / len(group.comparisons) if weight_by == "prompt" else 1.0
-    return [group.group.weight * comparison.weight * share for comparison in group.comparisons]
-
-
 def _pass(
-    model: RewardModel,
+    strategy: Strategy,
     groups: Sequence[EncodedGroup],
+    objective: Objective,
     units: float,
     recipe: Recipe,
     max_tokens: int,
-    result: StepResult,
-) -> None:
+) -> StepResult:
+    model, result = strategy.model, StepResult()
     cost = sum(model.engine.cost(group.sequences) for group in groups)
     sequences = [ids for group in groups for ids in group.sequences]
     families = [number for number, group in enumerate(groups) for _ in group.sequences]
-    pairs = pairs_of(groups, recipe.loss.weight_by)
+    sum_of = objective.loss_of(groups)
+    starts = objective.starts(groups)
 
-    def loss_of(reward_R: Tensor) -> Tensor:
-        loss = LOSSES[recipe.loss.kind](reward_R, pairs) / units
+    def loss_of(rewards: Tensor) -> Tensor:
+        loss = sum_of(rewards) / units
         if not torch.isfinite(loss):
             raise _divergence("the loss", groups)
         return loss
 
     before = replace(model.computed)
     try:
-        if len(groups) == 1 and cost > max_tokens:
-            reward_R, loss = backward_in_packs(model, sequences, loss_of, max_tokens)
-            result.num_split_groups += 1
-        else:
-            reward_R = rewards_of_sequences(
-                model, sequences, max_tokens=max_tokens, families=families
+        too_large = len(groups) == 1 and cost > max_tokens
+        if too_large or (
+            strategy.in_lockstep and _takes_passes(model, sequences, families, max_tokens)
+        ):
+            rewards, loss = backward_in_packs(
+                model, sequences, loss_of, max_tokens, strategy.backward, starts=starts
             )
-            loss = loss_of(reward_R)
-            loss.backward()  # type: ignore[no-untyped-call]
+            result.num_split_groups += too_large
+        else:
+            rewards = rewards_of_sequences(
+                model,
+                sequences,
+                max_tokens=max_tokens,
+                families=families,
+                starts=starts,
+            )
+            loss = loss_of(rewards)
+            strategy.backward(loss)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         raise _shortage(groups, cost, max_tokens, recipe.train.max_length) from None
     result.num_computed_tokens += model.computed.tokens - before.tokens
     result.num_packs += model.computed.passes - before.passes
-    _count(result, reward_R.detach(), pairs, sequences)
-    result.loss += loss.item()
+    rewards = rewards.detach()
+    reward_R = _last_rewards(model, rewards, sequences, starts)
+    _count(result, reward_R, pairs_of(groups, recipe.loss.weight_by), sequences)
+    result.parts = objective.parts(rewards, groups)
+    result.loss = loss.item()
+    return result
 
 
-def pairs_of(groups: Sequence[EncodedGroup], weight_by: str) -> Pairs:
-    """Comparisons of groups over their concatenated sequences."""
-    items = []
-    offset = 0
-    for group in groups:
-        weights = comparison_weights(group, weight_by)
-        items += [
-            (offset, comparison, weight)
-            for comparison, weight in zip(group.comparisons, weights, strict=True)
-        ]
-        offset += len(group.sequences)
-    return Pairs.of(items)
+def _takes_passes(
+    model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int], max_tokens: int
+) -> bool:
+    """Whether a pack takes several forward passes; each then needs a backward pass of its own."""
+    family: dict[TokenIds, int] = {}
+    for ids, number in zip(sequences, families, strict=True):
+        family.setdefault(ids, number)
+    return len(list(passes_of(model, list(family), list(family.values()), max_tokens))) > 1
+
+
+def _last_rewards(
+    model: RewardModel,
+    rewards: Tensor,
+    sequences: Sequence[Sequence[int]],
+    starts: Sequence[int] | None,
+) -> Tensor:
+    """The reward of each sequence, from whatever the loss has read of it."""
+    if model.heads is not None and rewards.ndim == 2:
+        return model.heads.rewards(rewards)
+    if starts is None:
+        return rewards
+    counts = [len(ids) - start for ids, start in zip(sequences, starts, strict=True)]
+    return rewards[torch.tensor(counts, device=rewards.device).cumsum(0) - 1]
 
 
 def _count(

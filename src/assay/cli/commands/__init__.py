@@ -6,5 +6,16 @@ Importing this package registers them all.
 from importlib import import_module
 
 # The order of registration is the order of `assay --help`.
-for _name in ("pull", "audit", "prepare", "render", "train", "eval", "score", "convert", "demo"):
+for _name in (
+    "pull",
+    "audit",
+    "prepare",
+    "render",
+    "train",
+    "eval",
+    "score",
+    "merge",
+    "convert",
+    "demo",
+):
     import_module(f"{__name__}.{_name}")

@@ -70,7 +70,8 @@ def train(
 
     result = run_training(checked, resume=resume, overwrite=overwrite)
     exit_if_stopped(result)
-    typer.echo(f"model: {result.run / 'model'}")
+    if result.speaks:
+        typer.echo(f"model: {result.run / 'model'}")
 
 
 def exit_if_stopped(result: TrainResult) -> None:
@@ -78,6 +79,7 @@ def exit_if_stopped(result: TrainResult) -> None:
     from assay.train.stopping import EXIT_CODES
 
     if result.stopped_by is not None:
-        typer.echo(f"stopped after step {result.step} of {result.num_steps}; go on with:")
-        typer.echo(f"  assay train {result.run}/recipe.resolved.yaml --resume auto")
+        if result.speaks:
+            typer.echo(f"stopped after step {result.step} of {result.num_steps}; go on with:")
+            typer.echo(f"  assay train {result.run}/recipe.resolved.yaml --resume auto")
         raise typer.Exit(EXIT_CODES[result.stopped_by])

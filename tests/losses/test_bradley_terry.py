@@ -1,4 +1,4 @@
-"""The Bradley-Terry loss: hand values, extremes, ties, weights, and cutting a step into passes."""
+"""Bradley-Terry: hand values, margin, smoothing, centring, extremes, ties, weights, and cutting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from assay.data.records import Comparison, Outcome
-from assay.losses import LOSSES, Pairs, bradley_terry
+from assay.losses import Pairs, bradley_terry, centring
 
 LN2 = math.log(2)
 
@@ -96,6 +96,88 @@ def test_pairs_index_the_rewards_of_their_group() -> None:
     assert pairs.worse_C.tolist() == [1, 2, 2]
     assert pairs.target_C.tolist() == [1.0, 1.0, 0.5]
     assert pairs.weight_C.tolist() == [1.0, 0.5, 2.0]
+    assert pairs.margin_C.tolist() == [0.0, 0.0, 0.0]
+
+
+def with_margins(*comparisons: tuple[int, int, Outcome, float | None]) -> Pairs:
+    """From (first response, second response, outcome, margin), each of weight 1."""
+    return Pairs.of(
+        (0, Comparison(a, b, outcome, margin=margin), 1.0) for a, b, outcome, margin in comparisons
+    )
+
+
+def test_a_gap_has_to_exceed_the_margin() -> None:
+    # Gap 2 - 1 = 1, margin 3 at scale 0.5: x = 1 - 1.5 = -0.5; log(1 + e^0.5) = log 2.64872127
+    # = 0.97407698. Won by the second one instead: x = -1 - 1.5, log(1 + e^2.5) = 2.57888973.
+    reward_R = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    for outcome, expected in (("a", 0.9740769841801067), ("b", 2.5788897342925496)):
+        pairs = with_margins((0, 1, outcome, 3.0))  # type: ignore[arg-type]
+        loss = bradley_terry(reward_R, pairs, margin_scale=0.5)
+        assert loss.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_margins_are_left_out_where_no_scale_is_given_and_of_ties_and_absent_ones() -> None:
+    reward_R = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    plain = bradley_terry(reward_R, with_margins((0, 1, "a", None), (0, 1, "tie", None)))
+    given = with_margins((0, 1, "a", 3.0), (0, 1, "tie", 3.0))
+    assert torch.equal(bradley_terry(reward_R, given), plain)
+    without = with_margins((0, 1, "a", None), (0, 1, "tie", 3.0))
+    assert torch.equal(bradley_terry(reward_R, without, margin_scale=2.0), plain)
+
+
+def test_each_comparison_has_its_own_margin() -> None:
+    # T33: margins neither broadcast nor shift where a comparison lacks one. Rewards 1, 0, -2:
+    # x = 1 - 0.5 = 0.5, x = 3 - 0 = 3, x = 2 - 4 = -2: 0.47407698 + 0.04858735 + 2.12692801.
+    pairs = with_margins((0, 1, "a", 0.5), (0, 2, "a", None), (2, 1, "b", 4.0))
+    reward_R = torch.tensor([1.0, 0.0, -2.0], dtype=torch.float64)
+    loss = bradley_terry(reward_R, pairs, margin_scale=1.0)
+    assert loss.item() == pytest.approx(2.649592347, abs=1e-8)
+
+
+def test_label_smoothing_is_a_mean_of_both_labels() -> None:
+    # Gap 1, e = 0.1: 0.9 * 0.31326169 + 0.1 * 1.31326169 = 0.41326169: e times the gap more.
+    pairs = pairs_of((0, 1, "a", 1.0))
+    reward_R = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    loss = bradley_terry(reward_R, pairs, label_smoothing=0.1)
+    assert loss.item() == pytest.approx(0.41326168751822286, abs=1e-12)
+
+
+def test_label_smoothing_leaves_a_tie_as_it_is() -> None:
+    # 0.5 * 0.9 + 0.5 * 0.1 = 0.5.
+    reward_R = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    tie = pairs_of((0, 1, "tie", 1.0))
+    smoothed = bradley_terry(reward_R, tie, label_smoothing=0.1)
+    assert smoothed.item() == pytest.approx(0.8132616875182228, abs=1e-12)
+
+
+def test_label_smoothing_wants_a_finite_gap() -> None:
+    # The least loss is where s(g) = 1 - e: g = log(0.9 / 0.1) = 2.19722458; there no gradient.
+    reward_R = torch.tensor([math.log(9), 0.0], dtype=torch.float64, requires_grad=True)
+    loss = bradley_terry(reward_R, pairs_of((0, 1, "a", 1.0)), label_smoothing=0.1)
+    (gradient,) = torch.autograd.grad(loss, reward_R)
+    assert gradient.tolist() == pytest.approx([0.0, 0.0], abs=1e-12)
+
+
+def test_centring_is_the_square_of_the_sum_not_the_sum_of_squares() -> None:
+    # T36: rewards 2 and 1: (2 + 1)^2 = 9, and with weight 0.5 for 2 and -2: 0; sum 9.
+    # Gradient 2 * 3 = 6 on each of the first pair.
+    pairs = pairs_of((0, 1, "a", 1.0), (0, 2, "tie", 0.5))
+    reward_R = torch.tensor([2.0, 1.0, -2.0], dtype=torch.float64, requires_grad=True)
+    loss = centring(reward_R, pairs)
+    (gradient,) = torch.autograd.grad(loss, reward_R)
+    assert loss.item() == 9.0
+    assert gradient.tolist() == [6.0, 6.0, 0.0]
+
+
+def test_the_derivatives_are_those_of_the_function() -> None:
+    pairs = with_margins((0, 1, "a", 0.5), (2, 1, "b", None), (0, 2, "tie", 1.0))
+    reward_R = torch.tensor([0.3, -1.1, 2.0], dtype=torch.float64, requires_grad=True)
+
+    def loss(reward_R: Tensor) -> Tensor:
+        smoothed = bradley_terry(reward_R, pairs, margin_scale=0.7, label_smoothing=0.2)
+        return smoothed + 0.01 * centring(reward_R, pairs)
+
+    assert torch.autograd.gradcheck(loss, (reward_R,))
 
 
 def test_no_comparison_is_no_loss() -> None:
@@ -120,6 +202,15 @@ def test_a_huge_gap_has_a_finite_loss_and_gradient(dtype: torch.dtype) -> None:
     assert gradient.tolist() == [0.5, -0.5]
 
 
+def test_settings_keep_a_huge_gap_finite() -> None:
+    # x = -1e4 - 2 = -10002; (1 - 0.25) * 10002 + 0.25 * 0 = 7501.5. Centring: (-1e4 + 0)^2 = 1e8.
+    pairs = with_margins((0, 1, "a", 2.0))
+    reward_R = torch.tensor([-1e4, 0.0])
+    loss = bradley_terry(reward_R, pairs, margin_scale=1.0, label_smoothing=0.25)
+    assert loss.item() == 7501.5
+    assert centring(reward_R, pairs).item() == 1e8
+
+
 @pytest.mark.parametrize("narrow", [torch.bfloat16, torch.float16])
 def test_narrow_rewards_are_widened_before_they_are_subtracted(narrow: torch.dtype) -> None:
     """T35: the loss is float32, and exactly that of the same rewards in float32."""
@@ -137,10 +228,6 @@ def test_the_dtype_of_wide_rewards_is_kept() -> None:
     pairs = pairs_of((0, 1, "a", 1.0))
     assert bradley_terry(torch.tensor([1.0, 2.0]), pairs).dtype == torch.float32
     assert bradley_terry(torch.tensor([1.0, 2.0]).double(), pairs).dtype == torch.float64
-
-
-def test_losses_are_known_by_name() -> None:
-    assert {"bradley_terry": bradley_terry} == LOSSES
 
 
 # Properties

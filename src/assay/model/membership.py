@@ -1,0 +1,99 @@
+"""Giving a model members behind its head, and keeping the head their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from assay.data.rendering import TokenIds
+from assay.errors import ConfigError
+from assay.model.head import drawn_rows
+from assay.model.heads import Heads, Member
+from assay.model.reward_model import RewardModel, giving_members
+from assay.model.rewards import check_lengths, rewards_of_sequences
+from assay.notices import notice
+
+
+@torch.no_grad()
+def give_members(
+    model: RewardModel, members: Sequence[Member], *, seed: int, directory: Path | None = None
+) -> None:
+    """Put heads behind the model's head, which from now on is their mean and not trained itself.
+
+    Rows come from the model's own directory, where it has members of these names; else they are
+    drawn from the seed, where the head was; else each is the head that was kept, so that the reward
+    is what it was.
+
+    Args:
+        model: a model with one row as its head.
+        members: names, weights and offsets.
+        seed: of the rows.
+        directory: of the model that training starts from.
+
+    Raises:
+        ConfigError: the model's head is of another kind.
+        ModelError: the members in the directory cannot be read.
+    """
+    row_1D = model.head_weight
+    if row_1D is None:
+        raise ConfigError(
+            f"{type(model.classifier).__name__} has a head of its own kind, and several heads "
+            "stand in the place of one row",
+            where="loss",
+            mend="take loss.kind bradley_terry without an ensemble, or a decoder",
+        )
+    known = Heads.read(directory) if directory is not None and not model.fresh_head else None
+    names = [member.name for member in members]
+    if known is not None and known.names == names:
+        notice(f"keeping the heads that stand beside the model: {', '.join(names)}")
+        rows_MD = known.weight_MD.detach()
+    elif model.fresh_head:
+        rows_MD = drawn_rows(len(members), row_1D.shape[1], seed)
+    else:
+        rows_MD = row_1D.detach().expand(len(members), -1).cpu()
+    wide = torch.promote_types(row_1D.dtype, torch.float32)
+    row_1D.data = row_1D.data.to(wide)
+    row_1D.requires_grad_(False)
+    model.heads = Heads(members, rows_MD.to(row_1D.device, wide, copy=True))
+    model.heads.in_training = True
+
+
+@torch.no_grad()
+def keep_mean(model: RewardModel) -> None:
+    """Make the model's head the mean of its members, before it is saved."""
+    if model.heads is not None and model.heads.in_training and model.head_weight is not None:
+        model.head_weight.copy_(model.heads.mean_row()[None])
+
+
+def member_values(
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    *,
+    max_tokens: int,
+    families: Sequence[int] | None = None,
+) -> Tensor:
+    """Values [R, M] of a model's members, offsets included, without gradients.
+
+    Their standard deviation over the members of an ensemble is its uncertainty about a reward.
+
+    Raises:
+        ConfigError: the model has no members.
+        DataError: a sequence is empty, or longer than the model has positions for.
+    """
+    if model.heads is None:
+        raise ConfigError(
+            "the model has one head", mend="train it with loss.ensemble or loss.attributes"
+        )
+    if not sequences:
+        return torch.empty(0, len(model.heads.members))
+    check_lengths(model, sequences)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), giving_members(model):
+            return rewards_of_sequences(model, sequences, max_tokens=max_tokens, families=families)
+    finally:
+        model.train(was_training)

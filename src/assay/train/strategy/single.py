@@ -1,0 +1,118 @@
+"""One process, no engine; and what the others have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from assay.errors import CheckpointError
+from assay.model.reward_model import RewardModel
+from assay.train.strategy.protocol import Moments
+from assay.train.strategy.team import Place, Team
+
+T = TypeVar("T")
+_KINDS = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Single:
+    """The model as it is."""
+
+    name = "single"
+    in_lockstep = False
+
+    def __init__(
+        self, model: RewardModel, optimizer: torch.optim.Optimizer, team: Team | None = None
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.team = team or Team(Place())
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def own(self, count: int) -> Sequence[int]:
+        """Every W-th pack of W processes."""
+        return range(self.team.rank, count, self.team.size)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a gradient."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def finish(self, *, gradients: bool) -> None:
+        """Nobody else makes passes."""
+
+    def clip(self, max_norm: float) -> Tensor:
+        """Scale the gradient down to a norm, and return the norm that it had.
+
+        The numbers of `torch.nn.utils.clip_grad_norm_`, which multiplies by 1 where nothing is to
+        be clipped: a pass over all gradients.
+        """
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = whole_tensor(
+            nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        )
+        if norm + 1e-6 > max_norm:
+            nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+        return norm
+
+    def step(self) -> None:
+        """Update the weights."""
+        self.optimizer.step()
+
+    def gather(self, parts: dict[int, T]) -> list[T]:
+        """What all processes have, by number of the pack."""
+        found = {number: part for some in self.team.gather(parts) for number, part in some.items()}
+        return [found[number] for number in sorted(found)]
+
+    @contextmanager
+    def whole(self) -> Iterator[RewardModel | None]:
+        """The model itself: every process has all of it."""
+        yield self.model if self.team.is_first else None
+
+    def moments(self) -> Moments:
+        """The optimizer's state by parameter name."""
+        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        return {
+            f"{kind}/{names[id(parameter)]}": whole_tensor(value.detach()).cpu().contiguous()
+            for parameter, entry in self.optimizer.state.items()
+            for kind, value in entry.items()
+        }
+
+    def put_moments(self, moments: Moments) -> None:
+        """Restore the optimizer's state in place."""
+        for name, parameter in self.model.named_parameters():
+            found = moments_of(name, moments) if parameter.requires_grad else None
+            if found is not None:
+                self.optimizer.state[parameter].update(
+                    {kind: self._placed(kind, value, parameter) for kind, value in found.items()}
+                )
+
+    def _placed(self, kind: str, value: Tensor, parameter: nn.Parameter) -> Tensor:
+        # Fused AdamW keeps its step counter on the parameter's device, too.
+        return value.to(parameter.device)
+
+
+def moments_of(name: str, moments: Moments) -> Moments | None:
+    """The state of one parameter by kind; None where no gradient has reached it yet.
+
+    Raises:
+        CheckpointError: a part of it is missing.
+    """
+    found = {kind: moments[f"{kind}/{name}"] for kind in _KINDS if f"{kind}/{name}" in moments}
+    if found and len(found) < len(_KINDS):
+        raise CheckpointError(
+            f"optimizer state of {name} is missing", mend="resume from another checkpoint"
+        )
+    return found or None
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """A tensor that is sharded over the processes, gathered on each; all must call it."""
+    from torch.distributed.tensor import DTensor
+
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
