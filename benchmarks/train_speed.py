@@ -1,9 +1,9 @@
 r"""Training pairs a second of `assay train` against TRL's `RewardTrainer`, float32 on the CPU.
 
     .venv/bin/python benchmarks/train_speed.py --trl-python .venv-trl/bin/python
-        [--grouped] [--data FILE] [--rounds 3] [--steps 2] [--engine NAME]
+        [--grouped | --lora] [--data FILE] [--rounds 3] [--steps 2] [--engine NAME]
 
-Two scenarios, a figures file each:
+Three scenarios, a figures file each:
 
 - pairs (train_speed.json): rows of hh-rlhf as they are, two answers each, every row a group of its
   own, 8 rows a step. Bars: at least 3.5 times TRL's pairs/s, at most half of its memory.
@@ -12,6 +12,8 @@ Two scenarios, a figures file each:
   and answers are cut from hh's texts to lengths drawn from
   those of its answers. Bar: at least 1.25 times the share of tokens that a tree saves, TRL's padded
   tokens / distinct token prefixes of a step; that share is printed beside.
+- `--lora` (train_speed_lora.json): the pairs again, with adapters of rank 16 on all linear layers
+  and a head that trains in full (TRL with PEFT). Bars: 2.5 times TRL's pairs/s, half its memory.
 
 A round is one process of each side, one after the other, the order swapped every round: 1 step to
 warm up, then the timed ones. A round's rows are its own, and the same for both sides, in the same
@@ -56,7 +58,8 @@ from assay.train.plan import Plan
 
 HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 LOSSES_AGREE = 1e-3
-RATIO_BAR, MEMORY_BAR, GROUPED_BAR = 3.5, 0.5, 1.25
+RATIO_BAR, LORA_BAR, MEMORY_BAR, GROUPED_BAR = 3.5, 2.5, 0.5, 1.25
+LORA_R, LORA_ALPHA = 16, 32
 LEARNING_RATE = 1e-5
 SEED = 42
 WARM = 1
@@ -114,7 +117,13 @@ def main() -> int:
     scenario = (
         Scenario("train_speed_grouped", "prompt", arguments.groups or 2, 6, ANSWERS)
         if arguments.grouped
-        else Scenario("train_speed", "row", arguments.groups or 8, 1, 2)
+        else Scenario(
+            "train_speed_lora" if arguments.lora else "train_speed",
+            "row",
+            arguments.groups or 8,
+            1,
+            2,
+        )
     )
     checked_out = commit()  # Somebody may commit while this runs.
     with tempfile.TemporaryDirectory(prefix="train-speed-") as name:
@@ -137,7 +146,9 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--trl-python", type=Path, required=True, help="interpreter that has TRL")
-    parser.add_argument("--grouped", action="store_true", help="4 answers to each prompt")
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--grouped", action="store_true", help="4 answers to each prompt")
+    shape.add_argument("--lora", action="store_true", help="train adapters and the head")
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2, help="timed steps of a round")
@@ -321,6 +332,8 @@ def train_assay(
         "train.device": "cpu",
         "output_dir": run,
     }
+    if arguments.lora:
+        fields |= {"lora.r": LORA_R, "lora.alpha": LORA_ALPHA, "lora.dropout": 0.0}
     if arguments.engine:
         fields["train.engine"] = arguments.engine
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
@@ -362,6 +375,7 @@ def train_trl(
         "batches_per_step": scenario.pairs // batch,
         "learning_rate": LEARNING_RATE,
         "max_length": arguments.max_length,
+        "lora": lora_of_trl() if arguments.lora else None,
     }
     settings.write_text(json.dumps(chosen), encoding="utf-8")
     script = Path(__file__).with_name("trl_speed_side.py")
@@ -369,6 +383,18 @@ def train_trl(
     peak = run_measured(command, arguments.threads)
     result: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
     return result | {"batch_size": batch, "peak_memory_bytes": peak}
+
+
+def lora_of_trl() -> dict[str, Any]:
+    """Arguments of PEFT's `LoraConfig` for what Assay trains."""
+    return {
+        "r": LORA_R,
+        "lora_alpha": LORA_ALPHA,
+        "lora_dropout": 0.0,
+        "target_modules": "all-linear",
+        "modules_to_save": ["score"],
+        "task_type": "SEQ_CLS",
+    }
 
 
 def run_measured(command: Sequence[str], threads: int) -> int:
@@ -441,7 +467,7 @@ def summary(
         bars = {"ratio_vs_trl": bar(faster["ratio_vs_trl"], GROUPED_BAR * token_ratio)}
     else:
         bars = {
-            "ratio_vs_trl": bar(faster["ratio_vs_trl"], RATIO_BAR),
+            "ratio_vs_trl": bar(faster["ratio_vs_trl"], LORA_BAR if arguments.lora else RATIO_BAR),
             "memory_ratio_vs_trl": bar(memory["memory_ratio_vs_trl"], MEMORY_BAR, at_most=True),
         }
     sides = ("assay", "trl")

@@ -98,7 +98,9 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def train_command(arguments: argparse.Namespace, start: Path, run: Path) -> list[dict[str, Any]]:
+def train_command(
+    arguments: argparse.Namespace, start: Path, run: Path, *, save_steps: int | None = None
+) -> list[dict[str, Any]]:
     """Train with `assay train`; the lines of its log, one a step."""
     fields = {
         "model.path": start,
@@ -115,6 +117,8 @@ def train_command(arguments: argparse.Namespace, start: Path, run: Path) -> list
         "train.device": "cpu",
         "output_dir": run,
     }
+    if save_steps is not None:
+        fields["train.save_steps"] = save_steps
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     subprocess.run([sys.executable, "-m", "assay", "train", *flags], check=True)
     lines = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
@@ -165,9 +169,14 @@ def losses_of(model: RewardModel, pairs: Sequence[Pair]) -> list[float]:
 
 
 def train_trl(
-    arguments: argparse.Namespace, start: Path, pairs: Sequence[Pair], scratch: Path
+    arguments: argparse.Namespace,
+    start: Path,
+    pairs: Sequence[Pair],
+    scratch: Path,
+    *,
+    save_steps: int | None = None,
 ) -> dict[str, Any]:
-    """Train the same rows with TRL under its own interpreter."""
+    """Train the same rows with TRL under its own interpreter; its weights go to `SCRATCH/trl`."""
     rows, settings, output = (
         scratch / name for name in ("rows.jsonl", "settings.json", "trl.json")
     )
@@ -177,6 +186,7 @@ def train_trl(
         "trained": str(scratch / "trl"),
         "rows": str(rows),
         "steps": arguments.steps,
+        "save_steps": save_steps,
         "batch_size": BATCH,
         "learning_rate": LEARNING_RATE,
         "max_length": arguments.max_length,

@@ -12,6 +12,7 @@ import json
 import platform
 import sys
 import tempfile
+import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,32 @@ class RecordingTrainer(RewardTrainer):
         return loss
 
 
+class StepClock(TrainerCallback):
+    """Seconds of each optimizer step: all its batches, clipping and update, no logging."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def on_step_begin(self, *args: Any, **options: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **options: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._began)
+
+
+class SaveWeights(TrainerCallback):
+    """Saves the model after every so many steps, in `DIRECTORY-STEP`."""
+
+    def __init__(self, directory: str, every: int) -> None:
+        self._directory = directory
+        self._every = every
+
+    def on_step_end(self, _: Any, state: Any, control: Any, *, model: Any, **options: Any) -> None:
+        if state.global_step % self._every == 0:
+            model.save_pretrained(f"{self._directory}-{state.global_step}")
+
+
 class KeepLogs(TrainerCallback):
     """Keeps learning rate and gradient norm of each step."""
 
@@ -56,12 +83,13 @@ def main() -> None:
 
 def train(settings: dict[str, Any], scratch: str) -> dict[str, Any]:
     """Losses, learning rates, gradient norms, and the token ids that TRL made of the rows."""
-    logs = KeepLogs()
+    logs, clock = KeepLogs(), StepClock()
+    saving = [SaveWeights(settings["trained"], settings["save_steps"])]
     trainer = RecordingTrainer(
         model=settings["model"],
         args=configuration(settings, scratch),
         train_dataset=Dataset.from_json(settings["rows"], cache_dir=scratch),
-        callbacks=[logs],
+        callbacks=[logs, clock, *(saving if settings["save_steps"] else [])],
     )
     prepared = trainer.train_dataset
     ids = [list(prepared["chosen_ids"]), list(prepared["rejected_ids"])]
@@ -70,6 +98,7 @@ def train(settings: dict[str, Any], scratch: str) -> dict[str, Any]:
     packages = ("trl", "transformers", "torch", "accelerate", "datasets")
     return {
         "losses": trainer.losses,
+        "seconds": clock.seconds,
         "learning_rates": [step["learning_rate"] for step in logs.steps],
         "grad_norms": [step["grad_norm"] for step in logs.steps],
         "chosen_ids": ids[0],

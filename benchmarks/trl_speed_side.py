@@ -14,16 +14,15 @@ import platform
 import statistics
 import sys
 import tempfile
-import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset  # type: ignore[import-not-found]
+from peft import LoraConfig
 from torch import Tensor
-from transformers import TrainerCallback
-from trl_side import RecordingTrainer, configuration
+from trl_side import RecordingTrainer, StepClock, configuration
 
 
 class CountingTrainer(RecordingTrainer):
@@ -36,20 +35,6 @@ class CountingTrainer(RecordingTrainer):
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], **options: Any) -> Tensor:
         self.padded_tokens.append(inputs["input_ids"].numel())
         return super().compute_loss(model, inputs, **options)
-
-
-class StepClock(TrainerCallback):  # type: ignore[misc]
-    """Seconds of each optimizer step: all its batches, clipping and update, no logging."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self._began = 0.0
-
-    def on_step_begin(self, *args: Any, **options: Any) -> None:
-        self._began = time.perf_counter()
-
-    def on_step_end(self, *args: Any, **options: Any) -> None:
-        self.seconds.append(time.perf_counter() - self._began)
 
 
 def main() -> None:
@@ -71,6 +56,7 @@ def train(settings: dict[str, Any], scratch: str) -> dict[str, Any]:
         args=arguments,
         train_dataset=Dataset.from_json(settings["rows"], cache_dir=scratch),
         callbacks=[clock],
+        peft_config=LoraConfig(**settings["lora"]) if settings["lora"] else None,
     )
     ids = [list(trainer.train_dataset[f"{side}_ids"]) for side in ("chosen", "rejected")]
     trainer.train()

@@ -171,8 +171,9 @@ def test_batch_fields_of_other_trainers_name_the_equivalent(
         ("lora: {target_modules: [q_proj, 5]}",
          "'lora.target_modules': should be a valid string or should be 'all-linear', "
          "not ['q_proj', 5]"),
-        ("train: {report_to: [wandb]}",
-         "'train.report_to.0': should be 'tensorboard', not 'wandb'"),
+        ("train: {report_to: [mlflow]}",
+         "'train.report_to.0': should be 'tensorboard', 'wandb', 'trackio' or 'swanlab', "
+         "not 'mlflow'"),
         ("train: 5", "'train': should be a mapping of fields, not 5"),
         ("train:", "'train': should be a mapping of fields, not None"),
         ("train: {logging_steps: true}",
@@ -428,8 +429,9 @@ COUNT = st.integers(1, 2**40)
 SOURCE = st.fixed_dictionaries(
     {"path": TEXT},
     optional={name: TEXT for name in ("format", "split", "revision", "label", "name")}
-    | {"columns": st.dictionaries(TEXT, TEXT, max_size=2), "count": COUNT},
+    | {"columns": st.dictionaries(TEXT, TEXT, max_size=2)},
 )
+SHARED_SOURCE = SOURCE | st.builds(lambda source, count: source | {"count": count}, SOURCE, COUNT)
 VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
     "model": {
         "path": TEXT,
@@ -449,12 +451,14 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "quantize": st.sampled_from(["none", "nf4", "int8"]),
     },
     "data": {
-        "train": st.lists(SOURCE, min_size=1, max_size=3),
+        "train": st.lists(SHARED_SOURCE, min_size=1, max_size=3),
         "eval": st.lists(SOURCE, max_size=2),
         "group_by": st.sampled_from(["prompt", "row"]),
         "on_bad_row": st.sampled_from(["error", "skip"]),
         "held_out": UNIT,
         "max_dropped": UNIT,
+        "part": st.floats(0, 1, exclude_min=True),
+        "seed": st.none() | st.integers(0, 2**63),
     },
     "train": {
         "learning_rate": POSITIVE,
@@ -477,12 +481,15 @@ VALUES: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "strategy": st.sampled_from(get_args(StrategyChoice)),
         "gradient_checkpointing": st.booleans(),
         "logging_steps": COUNT,
-        "eval_steps": st.none() | COUNT,
+        "eval_steps": COUNT,
+        "metric_for_best_model": st.none() | TEXT,
+        "early_stopping_patience": st.none() | COUNT,
+        "load_best_model_at_end": st.booleans(),
         "save_steps": st.none() | COUNT,
         "save_total_limit": st.none() | COUNT,
         "seed": st.integers(0, 2**63),
         "device": TEXT,
-        "report_to": st.sampled_from([[], ["tensorboard"]]),
+        "report_to": st.sampled_from([[], ["tensorboard"], ["wandb", "trackio", "swanlab"]]),
     },
     "loss": {
         "kind": st.just("bradley_terry"),
@@ -525,7 +532,9 @@ def test_what_is_dumped_loads_as_the_same_recipe(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]
 ) -> None:
     if not values["data"]["eval"]:
-        values.get("train", {}).pop("eval_steps", None)
+        needs = ("eval_steps", "metric_for_best_model", "early_stopping_patience")
+        for name in (*needs, "load_best_model_at_end"):
+            values.get("train", {}).pop(name, None)
     recipe = Recipe.model_validate(values)
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")

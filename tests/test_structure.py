@@ -14,8 +14,8 @@ import assay
 SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
-    ("errors", "notices", "files", "allocator", "cache"),
-    ("config", "recipe", "fetch"),
+    ("errors", "notices", "consoles", "files", "allocator", "cache"),
+    ("strict", "loss_config", "config", "recipe", "fetch"),
     ("data",),
     ("tree",),
     ("losses", "model"),

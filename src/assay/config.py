@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from assay.loss_config import LossConfig
+from assay.strict import Strict
+
+__all__ = [
+    "DataConfig",
+    "LoraConfig",
+    "LossConfig",
+    "ModelConfig",
+    "Recipe",
+    "SourceConfig",
+    "TrainConfig",
+]
 
 DType = Literal["auto", "float32", "bfloat16"]
 SpecialTokens = Literal["text", "special", "error"]
@@ -24,25 +29,10 @@ StrategyChoice = Literal["auto", "single", "ddp", "fsdp2", "deepspeed-zero2", "d
 TemplateEnd = Literal["auto", "eos", "none"]
 Thinking = Literal["keep", "strip"]
 OverLength = Literal["drop", "error", "drop_oldest_turns", "truncate_prompt_left"]
+TrackerName = Literal["tensorboard", "wandb", "trackio", "swanlab"]
 
 
-class _Strict(BaseModel):
-    """An unknown key is an error, and a value cannot be changed after loading."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_not_one(cls, value: Any, info: ValidationInfo) -> Any:
-        field = cls.model_fields[str(info.field_name)]
-        if isinstance(value, bool) and field.annotation is not bool:
-            raise ValueError("should not be true or false")
-        return value
-
-
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """Which model to start from, and how it reads a conversation."""
 
     path: str = Field(
@@ -76,7 +66,7 @@ class ModelConfig(_Strict):
     )
 
 
-class LoraConfig(_Strict):
+class LoraConfig(Strict):
     """Low-rank adapters on a frozen backbone; the head is always trained and saved."""
 
     r: int = Field(16, ge=1, description="rank")
@@ -97,7 +87,7 @@ class LoraConfig(_Strict):
     )
 
 
-class SourceConfig(_Strict):
+class SourceConfig(Strict):
     """One source of preference rows."""
 
     path: str = Field(
@@ -144,18 +134,12 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
-def _as_weights(value: Any) -> Any:
-    if isinstance(value, dict) and any(isinstance(weight, bool) for weight in value.values()):
-        raise ValueError("weights should be numbers")
-    return dict.fromkeys(value, 1.0) if isinstance(value, list) else value
-
-
 _Sources = Annotated[
     list[Annotated[SourceConfig, BeforeValidator(_as_source)]], BeforeValidator(_as_list)
 ]
 
 
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """What to train and evaluate on."""
 
     train: _Sources = Field(min_length=1, description="files to train on (a path, or a list)")
@@ -170,15 +154,53 @@ class DataConfig(_Strict):
         0.0,
         ge=0,
         lt=1,
-        description="part of the prompts of data.train to evaluate on instead, by normalised "
-        "prompt and seed; the evaluation set is named held-out",
+        description="part of the prompts that are taken of data.train to evaluate on instead, by "
+        "normalised prompt and seed; the evaluation set is named held-out",
+    )
+    part: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="train on this part of the prompts, drawn by the seed; a smaller part lies "
+        "within a larger one",
+    )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        description="seed of what is drawn, held out and taken in part (default: train.seed)",
     )
     max_dropped: float = Field(
         0.05, ge=0, le=1, description="stop if more than this part of the comparisons is dropped"
     )
 
+    @field_validator("train")
+    @classmethod
+    def _weights_for_all_or_none(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
+        bare = [source.key for source in sources if source.weight is None]
+        if bare and len(bare) < len(sources):
+            raise ValueError(
+                f"some sources have a weight, and {bare[0]} has none; give each a weight, or use "
+                "count and proportion"
+            )
+        return sources
 
-class TrainConfig(_Strict):
+    @field_validator("eval")
+    @classmethod
+    def _evaluation_takes_everything(cls, sources: list[SourceConfig]) -> list[SourceConfig]:
+        for source in sources:
+            for name in ("count", "proportion", "weight"):
+                if getattr(source, name) is not None:
+                    raise ValueError(
+                        f"{source.key} has a {name}, which is for data.train: an evaluation set is "
+                        "taken whole; leave it out"
+                    )
+        return sources
+
+
+_OF_THE_BEST = ("early_stopping_patience", "load_best_model_at_end", "metric_for_best_model")
+
+
+class TrainConfig(Strict):
     """The optimisation."""
 
     learning_rate: float = Field(1e-5, gt=0, description="peak learning rate")
@@ -230,11 +252,27 @@ class TrainConfig(_Strict):
     )
     logging_steps: int = Field(5, ge=1, description="steps between log lines")
     eval_steps: int | None = Field(None, ge=1, description="steps between evaluations")
+    metric_for_best_model: str | None = Field(
+        None,
+        description="what tells the best checkpoint, which is then kept: accuracy, mean_margin "
+        "(higher is better) or loss (lower is), of a set as in NAME/loss (default where the fields "
+        "below are set: loss of the only set)",
+    )
+    early_stopping_patience: int | None = Field(
+        None, ge=1, description="stop after so many evaluations in a row that are not the best"
+    )
+    load_best_model_at_end: bool = Field(
+        False, description="write model/ from the best checkpoint, not from the last"
+    )
     save_steps: int | None = Field(None, ge=1, description="steps between checkpoints")
-    save_total_limit: int | None = Field(2, ge=1, description="checkpoints kept, the newest")
+    save_total_limit: int | None = Field(
+        2, ge=1, description="checkpoints kept, the newest; the best besides"
+    )
     seed: int = Field(42, ge=0, description="seed of the order, the head and dropout")
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
-    report_to: list[Literal["tensorboard"]] = Field([], description="trackers")
+    report_to: list[TrackerName] = Field(
+        [], description="trackers: tensorboard, wandb, trackio, swanlab"
+    )
 
     @model_validator(mode="after")
     def _one_choice_of_what_is_trained(self) -> TrainConfig:
@@ -244,111 +282,23 @@ class TrainConfig(_Strict):
             )
         return self
 
-
-class LossConfig(_Strict):
-    """What is minimised; docs/losses.md has the formulas."""
-
-    kind: Literal["bradley_terry", "plackett_luce", "token_level", "regression"] = Field(
-        "bradley_terry",
-        description="bradley_terry: -log sigmoid(reward gap); plackett_luce: of whole rankings; "
-        "token_level: bradley_terry at every token from the first difference on; regression: "
-        "squared error of ratings",
-    )
-    weight_by: Literal["comparison", "prompt"] = Field(
-        "comparison",
-        description="each comparison (ranking, rating) counts 1, or 1 / number of those of its "
-        "group (InstructGPT, section 3.5)",
-    )
-    margin_scale: float = Field(
-        0.0, ge=0, description="a win's gap has to exceed this times its margin in the data"
-    )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=0.5, description="probability that a label is wrong"
-    )
-    center_coefficient: float = Field(
-        0.0, ge=0, description="adds this times the mean of (reward a + reward b)^2; 0.01 is usual"
-    )
-    ties: Literal["half", "rao_kupper", "davidson"] = Field(
-        "half", description="a tie is half a win of either, or an outcome of its own in a model"
-    )
-    tie_probability: float | None = Field(
-        None, gt=0, lt=1, description="of a tie between equal rewards, for rao_kupper and davidson"
-    )
-    ranking_ties: Literal["breslow", "orders"] = Field(
-        "breslow",
-        description="equal ranks in plackett_luce: one denominator for all, or the mean "
-        "probability of all their orders (at most 4 of a rank)",
-    )
-    attributes: Annotated[dict[str, float], BeforeValidator(_as_weights)] = Field(
-        {},
-        description="ratings to learn, each with its weight in the reward: {helpfulness: 0.7, "
-        "correctness: 0.3}, or a list for equal weights; a head for each",
-    )
-    ensemble: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="heads, each trained on a bootstrap sample of the comparisons; the reward is "
-        "their mean, their spread an uncertainty",
-    )
-
     @model_validator(mode="after")
-    def _settings_fit_the_kind(self) -> LossConfig:
-        fits = {
-            "margin_scale": ("bradley_terry", "token_level"),
-            "label_smoothing": ("bradley_terry", "token_level"),
-            "center_coefficient": ("bradley_terry",),
-            "ties": ("bradley_terry",),
-            "ranking_ties": ("plackett_luce",),
-            "attributes": ("regression",),
-            "ensemble": ("bradley_terry",),
-        }
-        for name, kinds in fits.items():
-            default = type(self).model_fields[name].default
-            if self.kind not in kinds and getattr(self, name) != default:
-                raise ValueError(
-                    f"loss.{name} belongs to {' and '.join(kinds)}, and loss.kind is {self.kind}; "
-                    f"leave it out"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _ties_have_their_number(self) -> LossConfig:
-        if self.ties == "half":
-            if self.tie_probability is not None:
-                raise ValueError(
-                    "loss.tie_probability belongs to loss.ties rao_kupper and davidson; "
-                    "name one, or leave it out"
-                )
-            return self
-        if self.tie_probability is None:
+    def _the_best_is_looked_for(self) -> TrainConfig:
+        wants = [name for name in _OF_THE_BEST if getattr(self, name)]
+        if wants and self.eval_steps is None:
             raise ValueError(
-                f"loss.ties {self.ties} needs loss.tie_probability, the share of ties among "
-                "equally good responses"
-            )
-        if self.margin_scale or self.label_smoothing:
-            raise ValueError(
-                f"loss.ties {self.ties} has no margin and no label smoothing; leave them out, or "
-                "set loss.ties: half"
+                f"train.{wants[0]} is set and train.eval_steps is not, so that nothing is "
+                "evaluated before the end; set train.eval_steps"
             )
         return self
 
-    @model_validator(mode="after")
-    def _attributes_make_a_mean(self) -> LossConfig:
-        if self.kind == "regression" and not self.attributes:
-            raise ValueError(
-                "loss.kind regression needs loss.attributes, the names of the ratings with their "
-                "weights: {helpfulness: 1}"
-            )
-        if self.attributes and sum(self.attributes.values()) <= 0:
-            raise ValueError(
-                "the weights of loss.attributes should have a sum above 0; the reward is the mean "
-                "with these weights"
-            )
-        return self
+    @property
+    def looks_for_best(self) -> bool:
+        """Whether evaluations are compared, and the best checkpoint is kept."""
+        return any(getattr(self, name) for name in _OF_THE_BEST)
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything that determines a training run."""
 
     model: ModelConfig
@@ -360,6 +310,11 @@ class Recipe(_Strict):
         [], description="Python files that register formats and templates (a path, or a list)"
     )
     output_dir: str = Field(description="the run directory")
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of mixing, holding out and taking a part."""
+        return self.train.seed if self.data.seed is None else self.data.seed
 
     @model_validator(mode="after")
     def _evaluation_has_data(self) -> Recipe:

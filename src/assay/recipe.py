@@ -38,6 +38,9 @@ _SHORT = {
 }
 """What other tools call a field, where the letters do not tell."""
 
+_ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst")
+"""Endings of files that are never recipes; JSON is YAML, so that `.json` may be one."""
+
 _UNION_OPTION = re.compile(r"int|(literal|list)\[.*\]")
 """How pydantic names an option of a union inside the place of an error."""
 
@@ -105,6 +108,13 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read_yaml(path: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+    if path.lower().endswith(_ROWS):
+        raise ConfigError(
+            "is a file of rows, and what comes first is a recipe",
+            where=path,
+            mend=f"name a YAML file whose data.train names it, or give --data.train {path} "
+            "--model.path MODEL",
+        )
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -251,7 +261,10 @@ def _problem(
     if not key:
         return _message(item), where, None
     message = " or ".join(dict.fromkeys(map(_message, items)))
-    return f"'{dotted}': {message}, not {items[-1]['input']!r}", where, None
+    given = items[-1]["input"]
+    if item["type"] == "value_error" and isinstance(given, dict | list):
+        return f"'{dotted}': {message}", where, None
+    return f"'{dotted}': {message}, not {given!r}", where, None
 
 
 def _required(dotted: str) -> str:

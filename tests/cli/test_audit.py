@@ -42,7 +42,7 @@ def test_the_length_table(assay: Assay, write_rows: WriteRows) -> None:
     columns = "count prompt_max prompt_avg chosen_max chosen_avg reject_max reject_avg"
     for column in [*columns.split(), "prompt_p50", "reject_p99"]:
         assert column in ran.out
-    rows = [line for line in ran.out.splitlines() if "│ a.jsonl" in line]
+    rows = [line for line in ran.out.splitlines() if "│ a.jsonl" in line and "5.00" in line]
     assert [cell.strip() for cell in rows[0].strip("│").split("│")] == [
         "a.jsonl",
         "2",
@@ -53,6 +53,37 @@ def test_the_length_table(assay: Assay, write_rows: WriteRows) -> None:
         "8",
         "8.00",
     ]
+
+
+BIG = {"prompt": "Why?", "chosen": "x" * 123456, "rejected": "y"}
+
+
+def test_eighty_columns_cut_no_number(
+    assay: Assay, write_rows: WriteRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "a-file-of-rows-with-a-name-that-is-far-too-long-for-half-a-line-of-eighty.jsonl"
+    files = write_rows([REPEATED] * 150 + [BIG, {"prompt": 3}], name), write_rows([BIG], "b.jsonl")
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = assay("audit", *files)
+    assert max(map(len, ran.out.splitlines())) <= 80
+    cells = {cell.strip() for line in ran.out.splitlines() for cell in line.split("│")}
+    # Rows and used of the first file; the longest answer; the mean of it and 150 of 8 characters.
+    assert {"152", "151", "123456", f"{(150 * 8 + 123456) / 151:.2f}"} <= cells
+    assert {"150 of 152 rows", "1 of 153 rows"} <= cells
+    assert not any("…" in cell for cell in cells)
+
+
+def test_the_account_and_the_flaws(assay: Assay, write_rows: WriteRows) -> None:
+    good = [REPEATED | {"prompt": f"q {number}"} for number in range(10)]
+    bad = [{"prompt": "q", "chosen": "a"}, {"prompt": 3, "chosen": "a", "rejected": "b"}]
+    ran = assay("audit", write_rows([*good, bad[0], *good, bad[1], bad[0]]))
+    lines = [" ".join(line.replace("│", " ").split()) for line in ran.out.splitlines()]
+    assert "rows.jsonl train 23 20 3 0" in lines
+    assert any(
+        line.startswith("2 rows.jsonl:11 there is no field 'rejected', only 'prompt', 'chosen';")
+        for line in lines
+    )
+    assert any(line.startswith("1 rows.jsonl:22 'prompt' is a number") for line in lines)
 
 
 def test_json_is_the_whole_report_and_nothing_else(assay: Assay, write_rows: WriteRows) -> None:

@@ -165,7 +165,11 @@ WHOLE_FILES = [
     case("a split of a file", lambda p: Rows(p.good(), split="test"), "has no split 'test'"),
     case("an unknown format", lambda p: Rows(p.good(), format="cvaleus"), "mean 'cvalues'?"),
     case("another format", lambda p: Rows(p.good(), format="trl"), "rows.jsonl:1", "'chosen'"),
-    case("a label where there is none", lambda p: Rows(p.good(), label="safer"), "leave label out"),
+    case(
+        "a label where there is none",
+        lambda p: Rows(p.good(), label="safer"),
+        "carry no choice of labels",
+    ),
     case(
         "an unknown label",
         lambda p: Rows(p.good(), format="safe_rlhf", label="saver"),
@@ -899,7 +903,7 @@ def overwriting_with(*more: str) -> Callable[[Place], list[str]]:
 RECIPES = [
     case("no recipe at all", lambda p: [], "model.path", "data.train", "output_dir"),
     case("no such recipe", lambda p: ["r.yaml"], "r.yaml: no such recipe", "check the path"),
-    case("a directory as recipe", lambda p: [empty(p)], "nothing: cannot be read"),
+    case("a directory as recipe", lambda p: [empty(p)], "nothing: is a directory and no run"),
     case("an empty recipe", file(""), "r.yaml: holds no recipe", "a recipe is a mapping"),
     case("a list as recipe", file("- model\n- data\n"), "r.yaml: holds no recipe"),
     case("words as recipe", file("train it"), "r.yaml: holds no recipe"),

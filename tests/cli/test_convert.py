@@ -54,6 +54,45 @@ def test_what_cannot_be_held_is_in_the_table(
     assert " 2 " in margin
 
 
+def test_every_row_and_answer_is_in_a_number(
+    assay: Assay, write_rows: WriteRows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def group(answers: str, comparisons: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "assay_group": 1,
+            "prompt": [{"role": "user", "content": answers}],
+            "responses": [{"messages": [{"role": "assistant", "content": a}]} for a in answers],
+            "comparisons": comparisons,
+        }
+
+    first = {"a": 0, "b": 1, "outcome": "a"}
+    rows = [group("abcd", [first]), group("ab", []), group("xy", [first]), {"assay_group": 1}]
+    monkeypatch.chdir(tmp_path)
+    argv = ("convert", write_rows(rows).name, "--on-bad-row", "skip", "--overwrite")
+
+    def table(target: str) -> tuple[list[str], str]:
+        ran = assay(*argv, "--to", target, "--output", "out.jsonl")
+        assert ran.code == 0
+        drawn = [line.replace("│", " ").split() for line in ran.out.splitlines() if "│" in line]
+        return [" ".join(cells) for cells in drawn], ran.out
+
+    lines, out = table("trl")
+    assert lines == [
+        "read rows 4",
+        "bad rows 1 rows.jsonl:4",
+        "no comparison row without a comparison 1 rows.jsonl:2",
+        "used rows 2",
+        "written rows (trl) 2",
+        "comparisons 2",
+        "not kept answers in no comparison 2 rows.jsonl:1",
+    ]
+    assert "nothing" not in out
+    # Assay's own rows hold all of it; what is bad is still lost.
+    lines, out = table("assay")
+    assert lines[2:] == ["used rows 3", "written rows (assay) 3", "comparisons 2"]
+    assert "nothing" not in out
+
+
 def test_there_and_back(assay: Assay, write_rows: WriteRows, tmp_path: Path) -> None:
     rows = write_rows(cvalues_rows(3))
     groups, back = tmp_path / "groups.jsonl", tmp_path / "back.jsonl"

@@ -17,7 +17,7 @@ WriteRows = Callable[..., Path]
 METRICS = {
     *("accuracy", "wins", "ties", "losses", "num_comparisons", "num_prompts", "accuracy_se"),
     *("accuracy_ci95", "length_baseline", "mean_margin", "reward_mean", "reward_std"),
-    *("chosen_mean", "rejected_mean", "by_tag", "skipped"),
+    *("chosen_mean", "rejected_mean", "loss", "by_tag", "skipped"),
 }
 """The fields of the issue."""
 ABOUT = {

@@ -94,3 +94,21 @@ def test_needs_no_weights(
         (bare / path.name).write_bytes(b"" if empty else path.read_bytes())
     assert locate_model(str(bare)).path == bare
     assert assay("prepare", *flags, "--model.path", bare).code == 0
+
+
+def test_needs_no_run_directory_and_a_recipe(
+    assay: Assay, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    rows = write(tmp_path / "rows.jsonl", list(cvalues_rows(6)))
+    test = write(tmp_path / "test.jsonl", list(cvalues_rows(8)[4:]))
+    flags = ["--model.path", models.base, "--data.train", rows, "--train.max_length", "200"]
+    ran = assay("prepare", *flags, "--data.eval", test)
+    assert ran.code == 0
+    assert "2 of 4 prompts of test are in the training data" in ran.err
+    with nothing_left_behind(tmp_path):
+        ran = assay("prepare", rows, "--model.path", models.base)
+    assert ran.code == 2
+    (error,) = ran.errors
+    assert "rows.jsonl: is a file of rows, and what comes first is a recipe" in error
+    assert f"--data.train {rows}" in error

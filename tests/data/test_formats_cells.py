@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from assay.data.cells import Cell, literal, nested
 from assay.data.loading import load_groups
 from assay.data.records import Group, Message
+from assay.data.rows import BadRow
 from assay.data.scorable import scorable_rows
 from assay.data.sources import DataSource
 from assay.errors import DataError
@@ -226,3 +227,35 @@ def test_a_cell_is_called_text(tmp_path: Path, field: str, cell: str, what: str)
     path.write_text(f"prompt,chosen,rejected,{field}\nq,a,b,{cell}\n")
     with pytest.raises(DataError, match=rf"rows\.csv:2: {what}"):
         load_groups([DataSource(str(path))])
+
+
+@pytest.mark.parametrize("listed", ["['a', 'b']", "['a' 'b']", '["a", "b"]', "[ 'a\n' ]"])
+def test_answers_that_are_lists_of_texts_are_refused(tmp_path: Path, listed: str) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("prompt", "chosen", "rejected"), ("q", listed, listed)])
+    with pytest.raises(DataError, match=r"'chosen' and 'rejected' look like lists of texts"):
+        load_groups([DataSource(str(path))])
+
+
+def test_a_list_against_a_text_is_an_answer(tmp_path: Path) -> None:
+    row = {"prompt": "Letters?", "chosen": "['a', 'b']", "rejected": "a and b"}
+    (group,) = groups(tmp_path, row)
+    assert contents(group) == ["['a', 'b']", "a and b"]
+
+
+def test_responses_of_a_cell(tmp_path: Path) -> None:
+    found = groups(
+        tmp_path,
+        {"prompt": "q", "responses": ["a", "it's"]},
+        {"prompt": "q", "responses": str(["b", "c"])},
+    )
+    assert [contents(group) for group in found] == [["a", "it's"], ["b", "c"]]
+    path = tmp_path / "numpy.csv"
+    printed = str(np.array(["a", "b"]))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("prompt", "responses"), ("q", printed)])
+    (bad,) = scorable_rows(DataSource(str(path)))
+    assert isinstance(bad, BadRow)
+    assert bad.what.startswith("'responses' is a list that cannot be read back")
+    assert "json.dumps" in bad.mend

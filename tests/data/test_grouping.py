@@ -250,3 +250,18 @@ def test_every_rated_row_is_compared_or_named(drawn: list[tuple[str, str, dict[s
                 ordered = texts if comparison.outcome == "a" else texts[::-1]
                 found[of_prompt, ordered[0], ordered[1], comparison.margin or 0.0] += 1
     assert found == expected
+
+
+def test_tools_that_differ_in_the_order_of_keys_are_the_same() -> None:
+    def asking(line: int, tool: dict[str, object]) -> Group:
+        prompt = (Message("user", "q"),)
+        responses = (Response((Message("assistant", f"a {line}"),)),)
+        return Group("x", Source("rows.jsonl", line), prompt, responses, tools=(tool,))
+
+    first, second = {"type": "function", "name": "f"}, {"name": "f", "type": "function"}
+    (merged,) = group_by_prompt([asking(1, first), asking(2, second)])
+    assert merged.tools is not None
+    assert list(merged.tools[0]) == ["type", "name"]  # As the first row writes it.
+    assert len(merged.responses) == 2
+    other = {"name": "g", "type": "function"}
+    assert len(group_by_prompt([asking(1, first), asking(2, other)])) == 2

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 
 from assay.data.mindrecord import (
     IDENTICAL,
+    MAX_DROPPED,
     PADDING,
     REFUSED,
     SCHEMA,
     MindRecordSummary,
     convert_to_mindrecord,
     padding_of,
+    padding_told,
     plain_renderer,
     sample_of,
     show_sample,
@@ -82,7 +84,7 @@ def convert(
         plain_renderer(tokenizer, template),
         output,
         options,
-        **({"seq_length": LENGTH, "pad_token_id": PAD} | more),
+        **({"seq_length": LENGTH, "pad_token_id": PAD, "max_dropped": 1.0} | more),
     )
 
 
@@ -267,9 +269,38 @@ def test_mindspore_reads_batches_as_reward_models_take_them(
             assert both[row, : len(ids)].tolist() == ids
 
 
-def test_padding_of_a_tokenizer(tokenizer: Any) -> None:
-    assert padding_of(tokenizer, None) == PAD
-    assert padding_of(tokenizer, 1) == 1
+def test_padding_of_a_tokenizer(tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="assay"):
+        assert padding_of(tokenizer, None) == PAD
+        assert not caplog.records
+        assert padding_of(tokenizer, 1) == 1
+    (record,) = caplog.records
+    assert record.getMessage().startswith("padding is the end token 1: pairs whose texts hold it")
+    size = len(tokenizer)
+    assert padding_of(tokenizer, size - 1) == size - 1
+    with pytest.raises(
+        ConfigError, match=f"padding token {size} is not in the vocabulary of {size} tokens"
+    ) as caught:
+        padding_of(tokenizer, size)
+    assert caught.value.mend == f"give one from 0 to {size - 1} that no text holds"
+    assert padding_told(tokenizer, PAD) == ("padding", "'<pad>'", "3")
+    assert padding_told(tokenizer, 1) == ("padding", "'</s>', the end token", "1")
+    assert padding_told(tokenizer, 2) == ("padding", "'<unk>', as given", "2")
+
+
+def test_too_much_left_out(
+    tokenizer: Any, write_rows: WriteRows, tmp_path: Path, mindspore_dataset: Any
+) -> None:
+    good = [{"prompt": "a", "chosen": "b", "rejected": answer} for answer in "c人开锁" * 5]
+    rows = write_rows([*good[:19], {"prompt": "a", "chosen": "b", "rejected": "b"}])
+    output = tmp_path / "x.mindrecord"
+    with pytest.raises(
+        DataError, match=r"1 of 20 comparisons would be left out \(5.0%, more than "
+    ):
+        convert(tokenizer, rows, output, max_dropped=0.049)
+    assert not list(tmp_path.glob("*x.mindrecord*"))
+    assert convert(tokenizer, rows, output, max_dropped=0.05).account.rows == 19
+    assert MAX_DROPPED == 0.05
 
 
 def test_one_sample_is_shown(tokenizer: Any, capsys: pytest.CaptureFixture[str]) -> None:

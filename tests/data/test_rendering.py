@@ -13,8 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.data.encoding import encode_groups
 from assay.data.records import Comparison, Group, Message, Response, Source
-from assay.data.rendering import Renderer, load_tokenizer, shared_prefix, without_thinking
+from assay.data.rendering import (
+    Renderer,
+    load_tokenizer,
+    shared_prefix,
+    thoughts_of,
+    without_thinking,
+)
 from assay.data.showing import show_row
 from assay.data.sources import DataSource
 from assay.data.special_tokens import SpecialTokenGuard
@@ -722,3 +729,47 @@ def test_plain_messages_give_what_apply_chat_template_gives(
             add_generation_prompt=ask,
         )
         assert renderer._text(group, messages, group.source, add_generation_prompt=ask) == expected
+
+
+# --- thoughts that a template leaves out ----------------------------------------------------------
+
+WRITES = (
+    "{% for m in messages %}{% if m.reasoning_content %}({{ m.reasoning_content | trim }}) "
+    "{% endif %}{{ m.content }}|{% endfor %}"
+)
+STRIPS = "{% for m in messages %}{{ m.content.split('</think>')[-1] }}|{% endfor %}"
+
+
+def test_what_a_message_thought() -> None:
+    said = assistant("<think>\n one\n</think>\n\nyes", reasoning_content=" two ")
+    assert thoughts_of(said) == ["two", "one"]
+    assert thoughts_of(assistant("one</think>yes")) == ["one"]  # The prompt opened it.
+    assert thoughts_of(assistant("<think>\n\n</think>yes")) == []
+    assert thoughts_of(assistant("plain")) == []
+    assert thoughts_of(user("<think>one</think>")) == []
+
+
+@pytest.mark.parametrize(
+    ("jinja", "response", "left_out"),
+    [
+        (CLOSED, assistant("yes", reasoning_content="one"), True),
+        (WRITES, assistant("yes", reasoning_content="\none\n"), False),
+        (CLOSED, assistant("<think>one</think>yes"), False),
+        (STRIPS, assistant("<think>one</think>yes"), True),
+        (STRIPS, assistant("yes"), False),
+    ],
+)
+def test_thoughts_that_are_not_read_are_counted(
+    tiny_tokenizer: Any, jinja: str, response: Message, left_out: bool
+) -> None:
+    other = Response((assistant("no"),))
+    comparison = Comparison(0, 1, "a")
+    read = replace(group("q"), responses=(Response((response,)), other), comparisons=(comparison,))
+    renderer = renderer_of(tiny_tokenizer, jinja)
+    data = encode_groups([read], renderer, max_length=64)
+    assert data.unread_thoughts == int(left_out)
+    # An earlier turn's thoughts are left out by most templates, on purpose.
+    before = replace(read, prompt=(user("q"), response, user("go on")), responses=(other, other))
+    assert not renderer.leaves_out_thoughts(other, renderer.render(before, 0).text)
+    stripping = Renderer(tiny_tokenizer, ResolvedTemplate("test", jinja), thinking="strip")
+    assert encode_groups([read], stripping, max_length=64).unread_thoughts == 0

@@ -80,6 +80,9 @@ def test_counts_and_moments_by_hand() -> None:
     assert (metrics["num_comparisons"], metrics["num_prompts"]) == (6, 3)
     # Margins 1, 1, -1, 1, 0, -1.
     assert metrics["mean_margin"] == pytest.approx(1 / 6)
+    # log(1 + e^-1) = 0.3132617, log(1 + e) = 1.3132617, log 2: (3 * 0.3132617 + 2 * 1.3132617 +
+    # 0.6931472) / 6 = 0.7099092.
+    assert metrics["loss"] == pytest.approx(0.7099092, abs=1e-7)
     # Chosen 2, 2, 0, 2, 1, 0; rejected six times 1.
     assert metrics["chosen_mean"] == pytest.approx(7 / 6)
     assert metrics["rejected_mean"] == 1.0

@@ -26,6 +26,7 @@ from typing import Any
 
 import pytest
 import torch
+from families import small_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,37 +53,7 @@ FLOOR = 1e-3
 NO_READER: Any = None
 """Renderer of the models here: no text is read."""
 
-SMALL = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    # Two layers with a window and two without, as its larger models may be.
-    "qwen2": {
-        "num_hidden_layers": 4,
-        "use_sliding_window": True,
-        "sliding_window": 32,
-        "max_window_layers": 2,
-    },
-    "qwen3": {"head_dim": 16},
-    "mistral": {"sliding_window": 32},
-    "gemma2": {"num_hidden_layers": 4, "head_dim": 16, "sliding_window": 32},
-    "gemma3_text": {
-        "num_hidden_layers": 4,
-        "head_dim": 16,
-        "sliding_window": 32,
-        "layer_types": ["sliding_attention", "full_attention"] * 2,
-    },
-    "phi3": {"sliding_window": 32},
-    "gpt2": {},
-}
+FAMILIES = ("llama", "qwen2", "qwen3", "mistral", "gemma2", "gemma3_text", "phi3", "gpt2")
 WINDOWED = ("qwen2", "mistral", "gemma2", "gemma3_text", "phi3")
 WITH_LORA = ("llama", "gemma2", "gpt2")
 
@@ -213,15 +184,9 @@ class Reference:
         return Measured(reward_R.detach(), loss.detach(), gradients)
 
 
-def config_of(family: str) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(family, **(SMALL | FAMILIES[family]))
-
-
 def build(family: str, variant: Variant = PLAIN) -> RewardModel:
     """A twin, the same one each time."""
-    classifier = twin_of(config_of(family))
+    classifier = twin_of(small_config(family))
     inner = with_adapters(classifier) if variant.lora else classifier
     model = RewardModel(inner, NO_READER, no_metadata())
     if variant.checkpointing:
@@ -371,7 +336,7 @@ def test_adapters_with_gradient_checkpointing() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_window_is_shorter_than_a_prompt(family: str) -> None:
-    text = twin_of(config_of(family)).config.get_text_config()
+    text = twin_of(small_config(family)).config.get_text_config()
     assert family not in WINDOWED or text.sliding_window == WINDOW
     assert min(len(prompt) for prompt in (GROUPS["nine"][1], GROUPS["prefixes"][3])) > WINDOW
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from families import SMALL
 from torch import Tensor, nn
 
 from assay.model import fast
@@ -31,18 +32,7 @@ NO_READER: Any = None
 EXACT, SINGLE = 1e-12, 1e-6
 EPS = 1e-6
 
-SMALL = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen2": {},
@@ -66,7 +56,7 @@ def body(family: str, **changes: Any) -> Any:
     """A small float32 model without a head, whose weights are not constant."""
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.for_model(family, **(SMALL | FAMILIES[family] | changes))
+    config = AutoConfig.for_model(family, **(SMALL | ENDS | FAMILIES[family] | changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModel.from_config(config)
@@ -78,7 +68,7 @@ def body(family: str, **changes: Any) -> Any:
 def twin(family: str, **changes: Any) -> Any:
     from transformers import AutoConfig
 
-    return twin_of(AutoConfig.for_model(family, **(SMALL | FAMILIES[family] | changes)))
+    return twin_of(AutoConfig.for_model(family, **(SMALL | ENDS | FAMILIES[family] | changes)))
 
 
 def replaced(model: nn.Module) -> list[str]:

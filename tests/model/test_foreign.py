@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from assay.model.loading import build_for_training, load_reward_model
 from assay.model.metadata import Metadata
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import score_sequences
-from assay.model.saving import save_plain
+from assay.model.saving import save_adapter, save_plain
 
 SEQUENCES = [(5, 6, 7), (9,), tuple(range(40, 60)), (1, 5, 2, 1, 9, 2, 77), (5, 6)]
 CLOSE = 1e-5
@@ -245,6 +247,33 @@ def test_openrlhfs_statistics_are_not_written_again(
     assert scores(again) == scores(model)
 
 
+@pytest.mark.parametrize("how", ["a new head", "an adapter", "a merged adapter"])
+def test_openrlhfs_settings_go_with_its_head(
+    how: str, tiny_base: Path, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """Where another head is in its place a program that read them would apply them to that."""
+    from assay.model.merging import merge
+
+    openrlhf(tmp_path / "m", tiny_base, tiny_tokenizer, mean=2.0, std=4.0)
+    (tmp_path / "out").mkdir()
+    if how == "a new head":
+        model = train(tmp_path / "m", head="new")
+        save_plain(model, tmp_path / "out")
+    else:
+        save_adapter(train(tmp_path / "m", LoraConfig(r=2, target_modules=["q_proj"])), tmp_path)
+        model = load_reward_model(str(tmp_path))
+        if how == "an adapter":
+            save_plain(model, tmp_path / "out")
+        else:
+            merge(str(tmp_path), tmp_path / "out")
+    assert model.metadata.reward_offset == (0 if how == "a new head" else -0.5)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert not {"mean", "std", "value_head_prefix", "normalize_reward"} & set(config)
+    assert scores(load_reward_model(str(tmp_path / "out"))) == pytest.approx(
+        scores(model), abs=CLOSE
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -342,6 +371,20 @@ def test_an_adapter_without_a_head_takes_that_of_its_base(
     expected = (last_hidden(adapted(tiny_base), SEQUENCES) @ head).tolist()
     assert scores(loaded) == pytest.approx(expected, abs=CLOSE)
     assert any("taking that of its base" in message for message in said.messages)
+
+
+@pytest.mark.parametrize(
+    "extra", ["base_model.model.score.bias", "base_model.model.v_head.summary.weight"]
+)
+def test_a_part_of_a_head_in_an_adapter_is_not_dropped_in_silence(
+    extra: str, tiny_base: Path, tmp_path: Path
+) -> None:
+    save_adapter(train(tiny_base, LoraConfig(r=2, target_modules=["q_proj"])), tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    assert scores(load_reward_model(str(tmp_path)))
+    edit_tensors(file, **{extra.replace(".", "__"): torch.ones(1, 32)})
+    with pytest.raises(ModelError, match=rf"that Assay cannot read \({re.escape(extra)}\)"):
+        load_reward_model(str(tmp_path))
 
 
 def test_a_stock_peft_classifier_of_a_foreign_base(

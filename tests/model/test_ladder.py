@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from families import OBSTACLES, small_config
 from torch import Tensor, nn
 
 from assay.config import Recipe
@@ -33,43 +34,8 @@ RIGHT, WRONG = 1e-6, 1e-4
 NO_READER: Any = None
 """Renderer and metadata of the twins here: no text is read."""
 
-SMALL = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "gemma2": {"head_dim": 16, "num_hidden_layers": 4, "sliding_window": 32},
-    "gpt2": {},
-    "bloom": {},
-    "falcon": {},
-    "bert": {},
-    "qwen3_next": {
-        "num_hidden_layers": 4,
-        "head_dim": 16,
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 32,
-        "shared_expert_intermediate_size": 32,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 4,
-        "linear_key_head_dim": 16,
-        "linear_value_head_dim": 16,
-    },
-}
 PACKABLE = ("llama", "gemma2", "gpt2")
-OBSTACLES = {
-    "bloom": "its attention cannot be replaced",
-    "falcon": "its attention cannot be replaced",
-    "bert": "its head is not one row over the last token",
-    "qwen3_next": "it has layers of the kind linear_attention",
-}
+FAMILIES = (*PACKABLE, *OBSTACLES)
 ENGINES: tuple[EngineName, ...] = ("tree", "packed", "padded")
 
 
@@ -94,10 +60,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
 
 
 def model_of(family: str, **changes: Any) -> RewardModel:
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(family, **(SMALL | FAMILIES.get(family, {}) | changes))
-    return RewardModel(twin_of(config), NO_READER, no_metadata())
+    return RewardModel(twin_of(small_config(family, **changes)), NO_READER, no_metadata())
 
 
 def sequences() -> tuple[list[TokenIds], list[int]]:

@@ -16,9 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from foreign_directories import edit_json
 from safetensors.torch import save_file
 
 from assay.config import LoraConfig, ModelConfig
+from assay.data.formats.building import row_group
+from assay.data.formats.messages import assistant, user
+from assay.data.records import Response, Source
 from assay.errors import (
     AssayError,
     CheckpointError,
@@ -30,11 +34,11 @@ from assay.errors import (
 )
 from assay.files import output_errors
 from assay.model.loading import build_for_training, load_reward_model
-from assay.model.locate import checkpoints_in, locate_model
+from assay.model.locate import Located, checkpoints_in, locate_base, locate_model
 from assay.model.manifest import MANIFEST, altered, torn, whole_directory
 from assay.model.metadata import METADATA_FILE
-from assay.model.reader import open_reader
-from assay.model.saving import save_adapter
+from assay.model.reader import open_reader, reader_for_training
+from assay.model.saving import save_adapter, save_plain
 
 PROMPT, ANSWERS = "a question", ["a good answer", "another"]
 
@@ -508,3 +512,67 @@ def test_a_reader_takes_a_model_or_a_tokenizer(tiny_reward: Path, tmp_path: Path
         path.unlink()
     with pytest.raises(TemplateError, match="no readable tokenizer"):
         open_reader(str(bare), None, None)
+
+
+def test_a_reader_of_an_adapter_finds_its_base(
+    tiny_adapter: Path, tiny_base: Path, tiny_reward: Path, tmp_path: Path
+) -> None:
+    adapter = shutil.copytree(tiny_adapter, tmp_path / "a")
+    for path in [*adapter.glob("*token*"), adapter / METADATA_FILE]:
+        path.unlink()
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path=str(tmp_path / "gone"))
+    with pytest.raises(ModelError, match="give its new place with --base"):
+        open_reader(str(adapter), None, None)
+    reader = open_reader(str(adapter), None, None, str(tiny_base))
+    assert reader.render_text("hi") == open_reader(str(tiny_adapter), None, None).render_text("hi")
+    with pytest.raises(ConfigError, match="--base is for adapters"):
+        open_reader(str(tiny_reward), None, None, str(tiny_base))
+
+
+def test_an_adapter_s_base_has_the_revision_that_it_was_trained_on(
+    tiny_adapter: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = shutil.copytree(tiny_adapter, tmp_path / "a")
+    asked = []
+
+    def locate(name: str, revision: str | None = None) -> Any:
+        asked.append((name, revision))
+        return Located(tiny_base, "plain")
+
+    monkeypatch.setattr("assay.model.locate.locate_model", locate)
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path="org/base", revision="old")
+    locate_base(adapter, None)
+    locate_base(adapter, "org/mine")
+    # A directory has none, whatever is written down beside it.
+    edit_json(adapter / "adapter_config.json", base_model_name_or_path=str(tiny_base))
+    locate_base(adapter, None)
+    assert asked == [("org/base", "old"), ("org/mine", None), (str(tiny_base), None)]
+
+
+def test_a_template_reads_one_padding_token_before_and_after_training_chose_another(
+    tiny_base: Path, tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
+    """Its text stands in the template that is saved; the clock's, and the padding's, only once."""
+    template = tmp_path / "pads.jinja"
+    template.write_text(
+        "{%- for m in messages -%}{{ m.content + pad_token }}{%- endfor -%}{{ strftime_now('%Y') }}"
+        "{{ eos_token }}"
+    )
+    config = ModelConfig(path=str(tiny_base), template=str(template))
+    prepared = reader_for_training(config)
+    model = build_for_training(config, None, seed=3, max_length=64, device="cpu")
+    assert model.renderer.tokenizer.pad_token == "<|endoftext|>"
+    (tmp_path / "m").mkdir()
+    save_plain(model, tmp_path / "m")
+    loaded = load_reward_model(str(tmp_path / "m"))
+    group = row_group(Source("here", 1), (user("Why?"),), (Response((assistant("So."),)),))
+    shown = open_reader(str(tmp_path / "m"), None, None)
+    readers = (prepared, model.renderer, loaded.renderer, shown)
+    texts = [reader.render(group, 0).text for reader in readers]
+    assert texts == ["Why?<|im_end|>So.<|im_end|>2024<|im_end|>"] * 4
+    plain = loaded.renderer.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}],
+        tokenize=False,
+    )
+    assert plain == texts[0], "what transformers and vLLM read"
+    assert not any("trained with template" in message for message in said.messages)

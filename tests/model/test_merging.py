@@ -13,7 +13,7 @@ from foreign_directories import BIAS, language_model, last_hidden, llama_factory
 from safetensors.torch import load_file
 
 from assay.config import LoraConfig, ModelConfig
-from assay.errors import ConfigError, ModelError, OutputError
+from assay.errors import ConfigError, ModelError, OutputError, TemplateError
 from assay.model.classifier import quiet_transformers
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.merging import merge
@@ -202,6 +202,34 @@ def test_an_adapter_without_any_head_becomes_a_language_model_to_train(
         ModelConfig(path=str(tmp_path / "m")), None, seed=7, max_length=64, device="cpu"
     )
     assert built.head_weight is not None
+
+
+def test_a_language_model_is_written_with_the_template_that_is_named(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    from test_foreign import adapted
+    from transformers import AutoTokenizer
+
+    adapted(tiny_base).save_pretrained(tmp_path / "a")
+    merge(str(tmp_path / "a"), tmp_path / "m", template="cvalues-zh")
+    template = AutoTokenizer.from_pretrained(tmp_path / "m").chat_template
+    assert "根据以下问题" in template
+    with pytest.raises(TemplateError, match="unknown template 'nonsense'"):
+        merge(str(tmp_path / "a"), tmp_path / "other", template="nonsense")
+
+
+def test_no_tokenizer_anywhere_is_one_clear_error(tiny_base: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from test_foreign import adapted
+
+    shutil.copytree(tiny_base, tmp_path / "base")
+    adapted(tmp_path / "base").save_pretrained(tmp_path / "a")
+    for path in (tmp_path / "base").glob("*token*"):
+        path.unlink()
+    with pytest.raises(TemplateError, match="no readable tokenizer"):
+        merge(str(tmp_path / "a"), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_peft_loads_an_adapter_of_ours_on_a_foreign_base_bit_for_bit(

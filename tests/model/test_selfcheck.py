@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from families import small_config
 from torch import Tensor
 
 from assay.errors import ModelError
@@ -28,31 +29,12 @@ from tests.conftest import no_metadata
 NO_READER: Any = None
 """Renderer and metadata of the twins here: no text is read."""
 
-SMALL = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "gpt2": {},
-    "mistral": {"sliding_window": 32},
-    "gemma2": {"head_dim": 16, "num_hidden_layers": 4, "sliding_window": 32},
-    "gpt_oss": {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2},
-}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
+FAMILIES = ("llama", "gpt2", "mistral", "gemma2", "gpt_oss")
 
 
 def model_of(family: str, **changes: Any) -> RewardModel:
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(family, **(SMALL | FAMILIES[family] | changes))
+    config = small_config(family, **(ENDS | changes))
     return RewardModel(twin_of(config), NO_READER, no_metadata())
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from families import small_config
 from torch import Tensor, nn
 
 from assay.config import LoraConfig, ModelConfig
@@ -38,28 +39,11 @@ NO_READER: Any = None
 """Renderer and metadata of the twins here: no text is read."""
 ONLY_PACKS = "computes packs of Assay only"
 
-SMALL = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
-    "pad_token_id": 0,
-}
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llama": {},
-    "qwen3": {"head_dim": 16},
-    "mistral": {"sliding_window": 32},
-    "gemma2": {"head_dim": 16, "sliding_window": 32, "num_hidden_layers": 4},
-}
+FAMILIES = ("llama", "qwen3", "mistral", "gemma2")
 
 
 def twin(family: str) -> Any:
-    from transformers import AutoConfig
-
-    return twin_of(AutoConfig.for_model(family, **(SMALL | FAMILIES[family])))
+    return twin_of(small_config(family))
 
 
 def _pair() -> tuple[int, TokenIds, TokenIds]:

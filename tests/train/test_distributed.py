@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,17 @@ def test_in_float32_a_few_steps_stay_together(pair: Pair, strategy: str) -> None
     check_engine(found, strategy)
     assert distance(found[0].losses, one.losses) <= SAME_IN_FLOAT32
     assert distance(found[0].update, one.update) <= 1e-3
+
+
+@pytest.mark.parametrize("strategy", ENGINES)
+def test_an_ensemble_of_heads_learns_the_same(pair: Pair, strategy: str) -> None:
+    job = Job("single", 400, steps=1, batch=8, dtype=torch.float32, ensemble=3)
+    [one] = pair.run(train_twin, job, size=1)
+    found = pair.run(train_twin, replace(job, strategy=strategy))
+    check_engine(found, strategy)
+    assert one.moments["exp_avg/heads.weight_MD"].shape[0] == 3
+    assert distance(first_gradient(found[0]), first_gradient(one)) <= SAME_IN_FLOAT32
+    assert distance(found[0].losses, one.losses) <= SAME_IN_FLOAT32
 
 
 # Whole runs.

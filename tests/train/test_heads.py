@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from objective_runs import ADAPTERS, LOSSES, WITH_HEADS, MakeRecipe, log_of, recipes_in, rewards
 from safetensors.torch import load_file
+from tiny_runs import write_lines
 
 from assay.data.records import Group, Message, Response, Source
 from assay.data.rendering import TokenIds
+from assay.data.sources import DataSource
 from assay.errors import AssayError, ModelError
+from assay.model.classifier import quiet_transformers
 from assay.model.heads import HEADS_FILE, Heads
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.membership import member_values
+from assay.model.merging import merge
+from assay.model.metadata import METADATA_FILE
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
+from assay.score.files import ScoreOptions, score_file
 from assay.train.loop import train
 from assay.train.objective import prepare_objective
 
@@ -74,7 +83,7 @@ def test_the_reward_is_the_mean_of_the_members_values(
     sequences = sequences_of(model)
     with torch.no_grad():
         reward_R = rewards_of_sequences(model, sequences, max_tokens=64)
-    value_RM = member_values(model, sequences, max_tokens=64)
+    value_RM = member_values(model, sequences)
     assert model.heads is not None
     assert value_RM.shape == (4, len(model.heads.names))
     # The row was rounded to float32 once: 1e-7 of it.
@@ -84,6 +93,83 @@ def test_the_reward_is_the_mean_of_the_members_values(
     (scored,) = model.score_members("question 0?", ["answer"])
     assert list(scored) == model.heads.names
     assert [*scored.values()] == pytest.approx(value_RM[0].tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", WITH_HEADS)
+def test_scoring_gives_what_the_members_say_beside_the_same_rewards(
+    name: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    model = load_reward_model(str(runs[name] / "model"))
+    rows = [{"messages": [{"role": "user", "content": f"question {n}?"}]} for n in range(3)]
+    for n, row in enumerate(rows):
+        row["messages"].append({"role": "assistant", "content": f"answer {'so ' * n}".strip()})
+    source = DataSource(str(write_lines(tmp_path / "rows.jsonl", list(rows))))
+
+    def scored(output: str) -> list[dict[str, Any]]:
+        score_file(model, "m", source, tmp_path / output, ScoreOptions())
+        lines = (tmp_path / output).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line)["assay"] for line in lines]
+
+    found = scored("with.jsonl")
+    members = [
+        model.score_members(f"question {n}?", [f"answer {'so ' * n}".strip()])[0] for n in range(3)
+    ]
+    if name == "ensemble":
+        spread = [statistics.stdev(each.values()) for each in members]
+        assert [line["uncertainty"][0] for line in found] == pytest.approx(spread, rel=1e-5)
+        assert all("components" not in line for line in found)
+    else:
+        for line, each in zip(found, members, strict=True):
+            assert line["components"][0] == pytest.approx(each, abs=1e-6)
+            assert "uncertainty" not in line
+    model.heads = None
+    without = scored("without.jsonl")
+    assert [line["scores"] for line in found] == [line["scores"] for line in without]
+    assert all(not {"uncertainty", "components"} & set(line) for line in without)
+
+
+def test_an_adapter_without_a_head_has_the_members_of_its_base(
+    runs: dict[str, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    """Of an ensemble they say as much of the adapted hidden states as their mean does."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    options = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
+    with quiet_transformers():
+        adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_base), options)
+    adapted.save_pretrained(tmp_path / "a")
+    base = runs["ensemble"] / "model"
+    model = load_reward_model(str(tmp_path / "a"), base=str(base))
+    assert model.heads is not None
+    # The adapter is at its beginning, where it adds nothing.
+    (found,) = model.score_members("question?", ["answer"])
+    (expected,) = load_reward_model(str(base)).score_members("question?", ["answer"])
+    assert found == pytest.approx(expected, abs=1e-5)
+    merged = merge(str(tmp_path / "a"), tmp_path / "m", base=str(base)).output
+    heads, before = Heads.read(merged), Heads.read(base)
+    assert heads is not None
+    assert before is not None
+    assert heads.members == before.members
+    assert torch.equal(heads.weight_MD, before.weight_MD)
+
+
+def test_logged_rewards_hold_the_offset_of_the_model_that_training_started_from(
+    make: MakeRecipe, tiny_reward: Path, tmp_path: Path
+) -> None:
+    """As those of its evaluation do; the loss of several heads does not see it."""
+    begun = {}
+    for offset in (0.0, 5.0):
+        start = tmp_path / f"start-{offset}"
+        shutil.copytree(tiny_reward, start)
+        about = json.loads((start / METADATA_FILE).read_text()) | {"reward_offset": offset}
+        (start / METADATA_FILE).write_text(json.dumps(about))
+        recipe = make(
+            tmp_path / f"run-{offset}", LOSSES["ensemble"], max_steps=1, model={"path": str(start)}
+        )
+        begun[offset] = log_of(train(recipe).run)[0]
+    assert begun[5.0]["reward_mean"] - begun[0.0]["reward_mean"] == pytest.approx(5, abs=1e-5)
+    assert begun[5.0]["loss"] == pytest.approx(begun[0.0]["loss"], abs=1e-6)
 
 
 def test_what_the_model_cannot_read_has_no_members_values(runs: dict[str, Path]) -> None:
@@ -157,7 +243,9 @@ def test_offsets_are_mean_ratings_and_the_log_has_each_attribute(runs: dict[str,
     step = next(entry for entry in log_of(runs["regression"]) if entry["kind"] == "train")
     mean = (step["squared_error/good"] + step["squared_error/long"]) / 2
     assert step["loss"] == pytest.approx(mean, rel=1e-5)
-    assert all(entry["gap_std"] > 0 for entry in log_of(runs["ensemble"]) if "loss" in entry)
+    assert all(
+        entry["gap_std"] > 0 for entry in log_of(runs["ensemble"]) if entry["kind"] == "train"
+    )
 
 
 def test_members_begin_apart_where_the_head_is_new(make: MakeRecipe, tmp_path: Path) -> None:
@@ -193,6 +281,34 @@ def test_training_on_keeps_the_members_that_are_there(
     assert before is not None
     assert model.heads is not None
     assert torch.equal(model.heads.weight_MD, before.weight_MD)
+
+
+@pytest.mark.parametrize(
+    ("loss", "says"),
+    [({"ensemble": 3}, "begin with the row of its reward"), ({}, "its several heads end here")],
+    ids=["other heads", "one head"],
+)
+def test_members_that_are_not_kept_are_named(
+    loss: dict[str, Any],
+    says: str,
+    make: MakeRecipe,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("assay"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="assay")
+    start = runs["ensemble"] / "model"
+    recipe = make(tmp_path / "run", loss, model={"path": str(start)})
+    model = build_for_training(recipe.model, None, seed=3, max_length=128, device="cpu")
+    prepare_objective(recipe, model, [])
+    assert any(says in message for message in caplog.messages)
+    sequences = sequences_of(model)
+    with torch.no_grad():
+        found = rewards_of_sequences(model, sequences, max_tokens=64)
+        expected = rewards_of_sequences(load_reward_model(str(start)), sequences, max_tokens=64)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_adapter_has_its_members_beside_it(make: MakeRecipe, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from assay.data.store.joining import JoinedData
 from assay.data.templates import resolve_template
 from assay.errors import ConfigError, DataError
 from assay.evaluate.command import EvalOptions, evaluate_command
+from assay.recipe import load_recipe
 from assay.train.loop import train
 from assay.train.recipe_data import (
     RecipeData,
@@ -31,6 +32,8 @@ from assay.train.recipe_data import (
     data_source,
     mix_and_split,
     prepare_recipe,
+    prompts_in_training,
+    warn_about_overlap,
 )
 
 Prepare = Callable[..., tuple[Recipe, RecipeData]]
@@ -123,9 +126,6 @@ def test_weights_of_several_sources(prepare: Prepare, tmp_path: Path) -> None:
     assert mixture(1, 3) == [4, 12]  # b is used up.
     assert mixture(5, 1) == [20, 4]  # a is used up.
     assert mixture(0.02, 1) == [1, 12]  # 0.24 of a: one, so that what is named is there.
-    shares: list[Any] = [{"path": a, "weight": 1}, b]
-    with pytest.raises(ConfigError, match=r"have a weight, and \S*b.jsonl has none; give each"):
-        mix_and_split(*prepare(shares))
 
 
 def test_a_source_with_too_few_prompts(prepare: Prepare, tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_a_source_with_too_few_prompts(prepare: Prepare, tmp_path: Path) -> None
     assert len(taken(prepare(shares))) == 8
     with pytest.raises(ConfigError, match=r"a.jsonl has 8 groups, fewer than count: 9; lower"):
         mix_and_split(*prepare([{"path": path, "count": 9}]))
-    # What is held out is not there to be counted.
-    with pytest.raises(ConfigError, match=r"a.jsonl has \d groups, fewer than count: 8"):
-        mix_and_split(*prepare(shares, held_out=0.4))
+    # What is held out is a part of what is counted.
+    kept, held = mix_and_split(*prepare(shares, held_out=0.4))
+    assert len(kept.groups) + len(prompts_of(held)) == 8
     assert len(taken(prepare([{"path": path, "proportion": 0.01}]))) == 1
     # By rows there are 18, of which more can be taken.
     shares = [{"path": path, "count": 18}]
@@ -242,16 +242,37 @@ def test_another_process_mixes_and_splits_alike(
     assert json.loads(done.stdout) == here
 
 
-def test_mixing_draws_from_what_is_not_held_out(prepare: Prepare, tmp_path: Path) -> None:
+def test_what_is_held_out_is_a_part_of_the_mixture(prepare: Prepare, tmp_path: Path) -> None:
     one, two = spelt_twice(tmp_path)
-    whole = mix_and_split(*prepare([one, two], held_out=0.3))
-    shares: list[Any] = [{"path": one, "count": 5}, {"path": two, "proportion": 0.5}]
-    mixed = mix_and_split(*prepare(shares, held_out=0.3))
-    assert prompts_of(mixed[1]) == prompts_of(whole[1])
-    of_two = sum("good two 0" in str(group.group.responses) for group in whole[0].groups)
-    assert len(mixed[0].groups) == 5 + round(0.5 * of_two)
-    remaining = iter(prompts_of(whole[0]))
-    assert all(prompt in remaining for prompt in prompts_of(mixed[0]))  # In their order.
+    shares: list[Any] = [{"path": one, "count": 13}, {"path": two, "proportion": 0.5}]
+    mixture = taken(prepare(shares))
+    assert len(mixture) == 13 + 26  # Of 53 prompts each; 26.5 is rounded to the even number.
+    kept, held = (prompts_of(side) for side in mix_and_split(*prepare(shares, held_out=0.3)))
+    assert len(kept) + len(held) == 39
+    assert sorted(kept + held) == sorted(mixture)
+    for side in (kept, held):
+        remaining = iter(mixture)
+        assert all(prompt in remaining for prompt in side)  # In their order.
+    # The rule is the prompt's own: the mixture does not move it to the other side.
+    whole = {
+        normalised(p) for p in prompts_of(mix_and_split(*prepare([one, two], held_out=0.3))[1])
+    }
+    assert {normalised(prompt) for prompt in held} == {
+        normalised(prompt) for prompt in mixture if normalised(prompt) in whole
+    }
+
+
+def test_the_part_held_out_is_one_of_what_is_used(prepare: Prepare, tmp_path: Path) -> None:
+    # 5% of 400 used prompts is 20; of the 2,000 in the file it would be 100.
+    lines: list[Any] = [
+        {"prompt": f"{n} of them?", "pos_resp": "a", "neg_resp": "b"} for n in range(2000)
+    ]
+    path = str(write_lines(tmp_path / "many.jsonl", lines))
+    shares: list[Any] = [{"path": path, "count": 400}]
+    kept, held = mix_and_split(*prepare(shares, held_out=0.05))
+    # Five standard deviations: sqrt(400 * 0.05 * 0.95) is 4.4.
+    assert abs(len(prompts_of(held)) - 20) < 22
+    assert len(kept.groups) == 400 - len(prompts_of(held))
 
 
 def test_a_side_without_anything_is_said_before_training(prepare: Prepare, tmp_path: Path) -> None:
@@ -260,10 +281,6 @@ def test_a_side_without_anything_is_said_before_training(prepare: Prepare, tmp_p
         mix_and_split(*prepare([path], held_out=1e-9))
     with pytest.raises(ConfigError, match=r"0.999999 with seed 3 holds back every prompt; lower"):
         mix_and_split(*prepare([path], held_out=0.999999))
-    weighted: list[Any] = [{"path": path, "weight": 1}, {"path": source(tmp_path, "b", 2)}]
-    weighted[1]["weight"] = 1
-    with pytest.raises(ConfigError, match=r"a.jsonl has no group left, so that a mixture by"):
-        mix_and_split(*prepare(weighted, held_out=0.999999))
     ties: list[Any] = [
         {"question": f"q {n}", "answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": 0.5}
         for n in range(9)
@@ -322,6 +339,77 @@ def test_a_run_evaluates_on_what_it_held_out(tiny_base: Path, tmp_path: Path) ->
     # Other groups stand in a batch: float32 rounding.
     for name in ("mean_margin", "reward_mean", "chosen_mean", "rejected_mean"):
         assert later[name] == pytest.approx(results[name], rel=1e-5, abs=1e-6)
+
+
+# --- prompts in common ----------------------------------------------------------------------------
+
+
+def test_prompts_that_are_evaluated_and_trained_on(
+    prepare: Prepare, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = str(write_lines(tmp_path / "one.jsonl", [_answered("Why?"), _answered("a  B")]))
+    other = str(write_lines(tmp_path / "o.jsonl", [_answered(p) for p in ("A b", "c", "WHY?")]))
+    recipe, data = prepare([one], eval=[other])
+    train, _ = mix_and_split(recipe, data)
+    ((name, _, store),) = data.evals
+    assert prompts_in_training(train, store) == (2, 3)
+    with caplog.at_level("WARNING", logger="assay"):
+        assert warn_about_overlap(name, train, store) == 2
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 of 3 prompts of o are in the training data")
+    # What the recipe does not take of a source is not trained on.
+    shares: list[Any] = [{"path": one, "count": 1}]
+    recipe, data = prepare(shares, eval=[other])
+    assert prompts_in_training(mix_and_split(recipe, data)[0], data.evals[0][2]) == (1, 3)
+
+
+def _answered(prompt: str) -> dict[str, Any]:
+    return {"prompt": prompt, "pos_resp": "good", "neg_resp": "bad"}
+
+
+# --- said at once -------------------------------------------------------------------------------
+
+
+def test_a_template_that_leaves_out_what_was_thought(
+    tiny_tokenizer: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    thought = [{"role": "assistant", "content": "yes", "reasoning_content": "I wonder"}]
+    row: Any = {"prompt": "q", "chosen": thought, "rejected": "no"}
+    other: Any = {"prompt": "other", "chosen": "yes", "rejected": "no"}
+    path = str(write_lines(tmp_path / "thought.jsonl", [row, other]))
+    checked = recipe(Path("base"), Path(), tmp_path / "run", data={"train": [path], "eval": path})
+    renderer = Renderer(tiny_tokenizer, resolve_template("chatml", tiny_tokenizer))
+    stores = tmp_path / "stores"
+    with caplog.at_level("WARNING", logger="assay"):
+        data = prepare_recipe(checked, renderer, workers=1, output=stores)
+    (record,) = caplog.records
+    assert "the template 'chatml' leaves out the reasoning of 2 responses" in record.getMessage()
+    assert [store.account.unread_thoughts for _, store in data.stores()] == [1, 1]
+    assert json.loads((stores / "train-1" / "prepare.json").read_text())["unread_thoughts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (
+            {"train": [{"path": "a", "weight": 1}, "b"]},
+            r"'data.train': some sources have a weight, and b has none; give each a weight",
+        ),
+        ({"train": [{"path": "a", "proportion": 1.5}]}, r"proportion': should be less than or"),
+        (
+            {"train": [{"path": "a", "count": 1, "weight": 1}]},
+            r"count and weight contradict each other; give one",
+        ),
+        (
+            {"train": "a", "eval": {"path": "b", "count": 3}},
+            r"'data.eval': b has a count, which is for data.train",
+        ),
+    ],
+)
+def test_shares_that_cannot_be_meant_are_refused_unread(data: dict[str, Any], what: str) -> None:
+    flags = [text for key, value in data.items() for text in (f"--data.{key}", json.dumps(value))]
+    with pytest.raises(ConfigError, match=what):
+        load_recipe(None, ["--model.path", "m", "--output_dir", "o", *flags])
 
 
 # --- what is dropped, refused and named ----------------------------------------------------------

@@ -18,7 +18,7 @@ from assay.config import Recipe
 from assay.data.sources import DataSource
 from assay.errors import CheckpointError, ConfigError, DataError, OutputError
 from assay.evaluate.command import EvalOptions, evaluate_command
-from assay.evaluate.metrics import Scored, comparison_metrics
+from assay.evaluate.metrics import METRICS, Scored, comparison_metrics
 from assay.model.loading import load_reward_model
 from assay.score.files import ScoreOptions, score_file
 from assay.train.log import RunLog
@@ -100,7 +100,10 @@ def test_a_run_holds_these_files_and_no_others(finished: Run) -> None:
         files = {path.name for path in (finished.path / "eval" / name).iterdir()}
         assert files == {"results.json", "comparisons.jsonl"}
     checkpoint = {path.name for path in (finished.path / "checkpoints/step-6").iterdir()}
-    assert checkpoint == {"model", "optimizer.safetensors", "trainer.json", "manifest.json"}
+    assert checkpoint == {
+        *("model", "optimizer.safetensors", "trainer.json", "manifest.json"),
+        *("recipe.resolved.yaml", "run.json"),
+    }
 
 
 def test_the_resolved_recipe_is_the_recipe(finished: Run) -> None:
@@ -190,7 +193,8 @@ def test_the_documented_fields_are_the_written_ones(finished: Run) -> None:
         assert entry.keys() == documented(train_part) | {"kind"}
     metrics = comparison_metrics([Scored("p", 1.0, 0.0, 1, 1)]).keys()
     for entry in eval_entries:
-        assert entry.keys() == {"kind", "step", "name", "seconds"} | metrics
+        final = {"final"} if entry["step"] == 6 else set()
+        assert entry.keys() == {"kind", "step", "name", "seconds"} | metrics | final
     assert documented(eval_part) >= {"step", "name", "seconds"}
 
 
@@ -244,7 +248,7 @@ def test_tensorboard_has_every_number(finished: Run) -> None:
     tags = set(events.Tags()["scalars"])
     assert tags == {
         *(f"train/{n}" for n in ("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean")),
-        *(f"eval/{name}/{n}" for name in ("unseen", "other") for n in ("accuracy", "mean_margin")),
+        *(f"eval/{name}/{n}" for name in ("unseen", "other") for n in METRICS),
     }
     losses = [(event.step, event.value) for event in events.Scalars("train/loss")]
     logged = [(entry["step"], entry["loss"]) for entry in finished.entries("train")]

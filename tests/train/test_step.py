@@ -20,12 +20,12 @@ from assay.data.encoding import EncodedGroup, encode_groups
 from assay.data.loading import load_groups
 from assay.data.records import Comparison, Outcome
 from assay.data.sources import DataSource
-from assay.errors import DataError, ResourceError
+from assay.errors import DataError, DivergenceError, ResourceError
 from assay.losses import bradley_terry
 from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
 from assay.train.optimizer import build_optimizer, build_schedule
-from assay.train.step import DivergenceError, StepResult, pairs_of, train_step
+from assay.train.step import StepResult, pairs_of, train_step
 from assay.tree.pack import Pack
 
 
@@ -222,10 +222,12 @@ def flat_weights(model: RewardModel) -> Tensor:
     return torch.cat([p.detach().flatten().clone() for p in model.parameters()])
 
 
-def test_a_loss_that_is_not_finite_names_the_rows_of_its_pass(
-    tiny_base: Path, groups: list[EncodedGroup]
+@pytest.mark.parametrize("max_tokens", [1, 10_000])
+def test_a_loss_that_is_not_finite_names_its_rows_and_no_others(
+    tiny_base: Path, groups: list[EncodedGroup], max_tokens: int
 ) -> None:
-    # The embedding of a token that only one group holds is broken.
+    # The embedding of a token that only one group holds is broken; in one pack with all others it
+    # spoils their rewards, too.
     model = build(tiny_base).double()
     held = [{token for ids in group.sequences for token in ids} for group in groups]
     place, own = next(
@@ -239,10 +241,10 @@ def test_a_loss_that_is_not_finite_names_the_rows_of_its_pass(
         model.classifier.get_input_embeddings().weight[min(own)] = math.nan
     before = flat_weights(model)
     with pytest.raises(DivergenceError) as raised:
-        step(model, groups, max_tokens=1)
-    row = str(groups[place].group.source)
+        step(model, groups, max_tokens=max_tokens)
+    rows = ", ".join(str(comparison.row) for comparison in groups[place].comparisons)
     assert str(raised.value).startswith(
-        f"the loss is not finite in the batch of rows {row}; lower train.learning_rate"
+        f"the loss is not finite with the rows {rows}; lower train.learning_rate"
     )
     assert torch.equal(flat_weights(model).nan_to_num(), before.nan_to_num())
 

@@ -26,6 +26,8 @@ from torch import distributed as dist
 from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
 from assay.data.records import Comparison, Group, Message, Response, Source
+from assay.model.heads import ensemble_of
+from assay.model.membership import give_members
 from assay.model.metadata import Metadata
 from assay.model.reward_model import RewardModel
 from assay.model.twin import twin_of
@@ -57,6 +59,7 @@ class Job:
     engine: str = "tree"
     batch: int = BATCH
     deal: tuple[tuple[int, ...], ...] | None = None
+    ensemble: int = 1
 
 
 @dataclass
@@ -100,7 +103,7 @@ def twin() -> Any:
 
 
 def settings(job: Job) -> Recipe:
-    return recipe(
+    checked = recipe(
         Path("m"),
         Path("t"),
         Path("o"),
@@ -109,6 +112,8 @@ def settings(job: Job) -> Recipe:
         strategy=job.strategy,
         warmup_ratio=0,
     )
+    loss = checked.loss.model_copy(update={"ensemble": job.ensemble})
+    return checked.model_copy(update={"loss": loss})
 
 
 def train_twin(job: Job, joined: Team) -> Trained:
@@ -119,6 +124,8 @@ def train_twin(job: Job, joined: Team) -> Trained:
     model.use_engine(job.engine)  # type: ignore[arg-type]
     if job.checkpointing:
         model.classifier.activation_checkpointing_enable({"use_reentrant": False})
+    if job.ensemble > 1:
+        give_members(model, ensemble_of(job.ensemble), seed=3, directory=Path("m"))
     model.train()
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     checked = settings(job)

@@ -101,10 +101,12 @@ class Fault:
 
     With `file_limit` the process goes on instead, and the kernel kills it (SIGXFSZ) inside the
     next write that would make a file longer than this: a kill in mid-write, in native code too.
+    `sent` is another signal than SIGKILL.
     """
 
     events: tuple[tuple[str, str], ...] = ()
     file_limit: int | None = None
+    sent: signal.Signals = signal.SIGKILL
 
     def arm(self) -> None:
         """Install the hook in this process."""
@@ -120,7 +122,7 @@ class Fault:
 
     def _strike(self) -> None:
         if self.file_limit is None:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.sent)
         else:
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.file_limit, self.file_limit))

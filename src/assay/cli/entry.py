@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from assay.allocator import keep_freed_memory
 from assay.cli.app import app
+from assay.cli.flag_names import by_flags
 from assay.errors import AssayError
 from assay.notices import show_on_stderr
 
@@ -27,7 +28,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.exit(code)
     except AssayError as error:
-        _fail(str(error), error.exit_code)
+        _fail(by_flags(str(error), sys.argv[1:]), error.exit_code)
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", "assay")
         _fail(f"{error.format_message().rstrip('.')}; see {command} --help", 2)

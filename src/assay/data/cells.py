@@ -12,6 +12,7 @@ from assay.errors import DataError
 
 _WORDS: dict[str, object] = {"": None, "true": True, "false": False, "null": None}
 _PRINTED = re.compile(r"\[?\{'.*\}\]?", re.DOTALL)
+_LISTED = re.compile(r"""\[\s*(?:'.*'|".*")\s*\]""", re.DOTALL)
 _BETWEEN = re.compile(r"\}\s+\{")
 
 
@@ -78,6 +79,11 @@ def _evaluated(text: str) -> object:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     return value if parsed.flaw is None and parsed.value == value else None
+
+
+def looks_listed(value: object) -> bool:
+    """Whether a cell looks like a list of texts, as Python, numpy or JSON writes it."""
+    return isinstance(value, Cell) and _LISTED.fullmatch(value.strip()) is not None
 
 
 def nested(value: object, *keys: str) -> object:

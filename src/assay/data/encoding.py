@@ -15,6 +15,7 @@ from assay.data.records import Comparison, Group, Source
 from assay.data.rendering import Rendered, Renderer, TokenIds
 from assay.data.rows import BadRow
 from assay.errors import AssayError, DataError
+from assay.notices import warn
 
 _BATCH = 512
 
@@ -52,6 +53,8 @@ class EncodedData:
     last_tokens: Counter[int] = field(default_factory=Counter)
     cut_prompts: int = 0
     """Groups whose prompt lost turns or tokens."""
+    unread_thoughts: int = 0
+    """Responses with a reasoning that was to be read and that the template does not write."""
 
     @property
     def num_comparisons(self) -> int:
@@ -76,6 +79,7 @@ class Encoding:
     bad_rows: list[BadRow] = field(default_factory=list)
     too_long: list[BadRow] = field(default_factory=list)
     specials_in_content: int = 0
+    unread_thoughts: int = 0
     cut: bool = False
 
 
@@ -112,6 +116,7 @@ def encode_groups(
         bad_rows += encoding.bad_rows
         too_long += encoding.too_long
         data.specials_in_content += encoding.specials_in_content
+        data.unread_thoughts += encoding.unread_thoughts
         data.cut_prompts += encoding.cut
         if encoding.group is not None:
             kept.append(encoding.group)
@@ -147,6 +152,16 @@ def too_long_error(rows: Sequence[BadRow]) -> DataError:
     return DataError(f"{first.what}{more}", where=first.source, mend=first.mend)
 
 
+def warn_of_unread_thoughts(count: int, template: str) -> None:
+    """Say that a template leaves out what responses thought, where it does."""
+    if count:
+        warn(
+            f"the template '{template}' leaves out the reasoning of {count} responses "
+            "(reasoning_content, <think>), so that the model does not read it; choose a template "
+            "that writes it, or set thinking to strip to leave it out on purpose"
+        )
+
+
 def rendered_or_refused(
     renderer: Renderer, items: Sequence[tuple[Group, int]]
 ) -> Sequence[Rendered | AssayError]:
@@ -180,6 +195,11 @@ def _encoding(
     encoding = Encoding()
     encoding.specials_in_content = sum(
         text.specials_in_content for text in texts if isinstance(text, Rendered)
+    )
+    encoding.unread_thoughts = sum(
+        renderer.leaves_out_thoughts(response, text.text)
+        for response, text in zip(group.responses, texts, strict=True)
+        if isinstance(text, Rendered)
     )
     if not group.comparisons:
         encoding.skipped.append(SkippedRow(group.source, "no comparison"))

@@ -24,15 +24,16 @@ from assay.data.templates import registered_templates, resolve_template
 from assay.data.writers.account import Account
 from assay.data.writers.converting import (
     ConvertOptions,
+    check_dropped,
     check_written,
     groups_of,
     put_bad_rows_aside,
 )
 from assay.data.writers.output import folder_beside
-from assay.data.writers.registry import LeftOut, details
+from assay.data.writers.registry import Detail, LeftOut, details, unused_answers
 from assay.errors import ConfigError, OutputError, first_line
 from assay.files import check_output, output_errors
-from assay.notices import warn
+from assay.notices import notice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -53,6 +54,9 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "loss_mask": {"type": "int32", "shape": [-1]},
     "end_ind": {"type": "int64"},
 }
+
+MAX_DROPPED = 0.05
+"""The part of the comparisons that may be missing unless the user says otherwise."""
 
 _CHUNK = 256
 
@@ -86,14 +90,31 @@ def padding_of(tokenizer: PreTrainedTokenizerBase, pad_token_id: int | None) -> 
     """The padding id: the one given, else the tokenizer's padding token, else its end token.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or the vocabulary does not hold it.
     """
     for token in (pad_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            if not 0 <= token < len(tokenizer):
-                warn(f"padding token {token} is not among the {len(tokenizer)} of the tokenizer")
-            return int(token)
+        if token is None:
+            continue
+        if not 0 <= token < len(tokenizer):
+            raise ConfigError(
+                f"padding token {token} is not in the vocabulary of {len(tokenizer)} tokens",
+                where="--pad-token-id",
+                mend=f"give one from 0 to {len(tokenizer) - 1} that no text holds",
+            )
+        if token == tokenizer.eos_token_id:
+            notice(
+                f"padding is the end token {token}: pairs whose texts hold it are left out; "
+                "--pad-token-id takes another"
+            )
+        return int(token)
     raise ConfigError("the tokenizer has no padding token", mend="give --pad-token-id")
+
+
+def padding_told(tokenizer: PreTrainedTokenizerBase, token: int) -> tuple[str, str, str]:
+    """The padding token as a line of the table."""
+    whose = {tokenizer.pad_token_id: "", tokenizer.eos_token_id: ", the end token"}
+    name = tokenizer.convert_ids_to_tokens(token)
+    return "padding", f"{name!r}{whose.get(token, ', as given')}", str(token)
 
 
 def sample_of(chosen: TokenIds, rejected: TokenIds, seq_length: int, pad_token_id: int) -> Sample:
@@ -131,6 +152,7 @@ def convert_to_mindrecord(
     *,
     seq_length: int,
     pad_token_id: int,
+    max_dropped: float = MAX_DROPPED,
 ) -> MindRecordSummary:
     """Write the comparisons of the sources, tokenised and padded on the right.
 
@@ -138,7 +160,8 @@ def convert_to_mindrecord(
 
     Raises:
         ConfigError: the name of the output is not one that is read, or MindSpore is missing.
-        DataError: a source cannot be read, holds bad rows, or nothing of it can be written.
+        DataError: a source cannot be read, holds bad rows, nothing of it can be written, or more
+            than the part `max_dropped` of the comparisons would be missing.
         OutputError: the output is there already, or cannot be written.
     """
     if output.suffix != SUFFIX:
@@ -163,6 +186,7 @@ def convert_to_mindrecord(
                 with _refusals(output):
                     file.write_raw_data(samples)
         check_written(account, sources, NAME)
+        check_dropped(account, sources, max_dropped)
         with _refusals(output):
             file.commit()
         with output_errors(output):
@@ -205,8 +229,8 @@ def _samples(
     texts = iter(_rendered(renderer, stripped))
     for group in stripped:
         ids = [next(texts) for _ in group.responses]
-        if not group.comparisons:
-            account.leave_out({LeftOut.NONE: 1}, group.source)
+        if unused := unused_answers(group):
+            account.lose({Detail.UNUSED: unused}, group.source)
         for comparison in group.comparisons:
             pair = comparison.winner_loser
             chosen, rejected = (None, None) if pair is None else (ids[pair[0]], ids[pair[1]])

@@ -20,7 +20,8 @@ class Share:
     """How much of a source to take: at most one of the three; all of it where none is given.
 
     `count` groups; a `proportion` of its groups; or a `weight`, its part of the mixture relative
-    to the other weights. A mixture by weights is as large as it can be without repeating a group.
+    to the other weights, where all have one. A mixture by weights is as large as it can be without
+    repeating a group.
     """
 
     name: str
@@ -38,16 +39,9 @@ def mixed(sizes: Sequence[int], shares: Sequence[Share], seed: int) -> list[list
         seed: the draw of a source depends on it, on the source's place and on its size alone.
 
     Raises:
-        ConfigError: a source has fewer groups than are asked for, or none to weigh, or some
-            sources have weights and others have not.
+        ConfigError: a source has fewer groups than are asked for, or none to weigh.
     """
-    weighted = [share for share in shares if share.weight is not None]
-    if weighted and len(weighted) < len(shares):
-        missing = next(share.name for share in shares if share.weight is None)
-        raise ConfigError(
-            f"some sources of data.train have a weight, and {missing} has none",
-            mend="give each a weight, or use count and proportion",
-        )
+    weighted = any(share.weight is not None for share in shares)
     wanted = _by_weight(sizes, shares) if weighted else _wanted(sizes, shares)
     return [
         _drawn(size, count, np.random.default_rng([seed, place]))
@@ -89,10 +83,10 @@ def _by_weight(sizes: Sequence[int], shares: Sequence[Share]) -> list[int]:
     empty = next((share.name for share, size in zip(shares, sizes, strict=True) if not size), None)
     if empty is not None:
         raise ConfigError(
-            f"{empty} has no group left, so that a mixture by weights would hold nothing",
+            f"{empty} has no group, so that a mixture by weights would hold nothing",
             mend="leave the source out, or give counts instead of weights",
         )
-    weights = [share.weight or 0.0 for share in shares]
+    weights = [share.weight for share in shares if share.weight is not None]
     scale = min(size / weight for size, weight in zip(sizes, weights, strict=True))
     counts = [round(scale * weight) for weight in weights]
     # Rounding up must not ask for a group more than there is, nor down for none of a source.

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from assay.config import SpecialTokens, Thinking
-from assay.data.records import Group, Message, Source
+from assay.data.records import Group, Message, Response, Source
 from assay.data.sandbox import compiled
 from assay.data.special_tokens import SpecialTokenGuard
 from assay.data.templates import ResolvedTemplate
@@ -49,7 +49,8 @@ class Renderer:
         special_tokens: what a special token written out inside a message means: `text` reads
             it as plain text, `special` as the token itself, `error` refuses it.
         thinking: `strip` leaves out what assistants thought (`<think>` blocks and
-            `reasoning_content`), `keep` gives it to the template.
+            `reasoning_content`), `keep` gives it to the template, which may leave it out:
+            `leaves_out_thoughts` tells.
     """
 
     def __init__(
@@ -133,6 +134,15 @@ class Renderer:
             return list(messages)
         return [without_thinking(message) for message in messages]
 
+    def leaves_out_thoughts(self, response: Response, text: str) -> bool:
+        """Whether a rendered text lacks what its response thought, though it is to be read.
+
+        Chat templates leave out earlier turns' thoughts on purpose; a response is what is scored.
+        """
+        if self.thinking == "strip":
+            return False
+        return any(thought not in text for m in response.messages for thought in thoughts_of(m))
+
     def _encode(self, texts: Sequence[str]) -> list[TokenIds]:
         if not texts:
             return []
@@ -212,6 +222,17 @@ def without_thinking(message: Message) -> Message:
     return replace(message, content=content, reasoning_content=None, extra=extra)
 
 
+def thoughts_of(message: Message) -> list[str]:
+    """What an assistant's message thought: `reasoning_content`, `<think>` blocks of the content."""
+    if message.role != "assistant":
+        return []
+    thoughts = [message.reasoning_content or ""]
+    if "</think>" in message.content:
+        before, _, _ = message.content.rpartition("</think>")
+        thoughts += re.split("</?think>", before)
+    return [stripped for thought in thoughts if (stripped := thought.strip())]
+
+
 def row_of(group: Group, response: int) -> Source:
     """The row that a response of a group came from, as far as its comparisons tell."""
     rows = (c.row for c in group.comparisons if response in (c.a, c.b) and c.row is not None)
@@ -248,7 +269,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (
         *(OSError, ValueError, KeyError, TypeError, AttributeError),
         StrictDataclassError,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ _FIXED_CLOCK = (
 It stands in the template itself, so that every program that renders it reads the same date. Jinja
 drops the newline behind it.
 """
+
+_FIXED_PADDING = "{%- set pad_token = "
+"""How `_fixed_padding` begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +177,22 @@ def resolve_template(
             )
         # Jinja drops one newline at the end of a template; nothing else before the end token goes.
         jinja = jinja.removesuffix("\n") + "{{ '' if add_generation_prompt else eos_token }}"
-    if "strftime_now" in jinja and not jinja.startswith(_FIXED_CLOCK):
+    if "strftime_now" in jinja and _FIXED_CLOCK not in jinja:
         jinja = _FIXED_CLOCK + jinja
+    if "pad_token" in jinja and _FIXED_PADDING not in jinja:
+        jinja = _fixed_padding(tokenizer) + jinja
     return ResolvedTemplate(name, jinja)
+
+
+def _fixed_padding(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What a template reads as the padding token: the tokenizer's as it is now.
+
+    Training may choose another to pad with, which must not change the text. Jinja drops the newline
+    behind it; a name that nothing defines is undefined, as where there is no padding token.
+    """
+    pad = tokenizer.pad_token
+    value = "there_is_none" if pad is None else json.dumps(pad, ensure_ascii=False)
+    return f"{_FIXED_PADDING}{value} %}}\n"
 
 
 def _begin(tokenizer: PreTrainedTokenizerBase, jinja: str) -> str:

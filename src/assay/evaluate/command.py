@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from assay.config import OverLength
-from assay.data.encoding import EncodedData, encode_groups
+from assay.consoles import console
+from assay.data.encoding import EncodedData, encode_groups, warn_of_unread_thoughts
 from assay.data.loading import LoadedData, write_bad_rows
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource, locate
@@ -54,7 +54,7 @@ def evaluate_command(
         AssayError: no such model or data, nothing to evaluate, an output that cannot be written.
     """
     if options.output is not None:
-        _check_output(options.output)
+        check_output_directory(options.output)
     locate(source)
     models = _checkpoints(model) if all_checkpoints else [Path(model)]
     names = [str(path) for path in models] if all_checkpoints else [model]
@@ -78,13 +78,13 @@ def evaluate_command(
         _print_checkpoints(models, results)
     bad_rows = [*loaded.bad_rows, *refused]
     if bad_rows:
-        _put_aside(bad_rows, options.output)
+        put_aside(bad_rows, options.output)
     return results
 
 
 def print_results(results: dict[str, Any]) -> None:
     """The result as a table: accuracy with its interval, tags, and what was left out."""
-    console = Console(width=None if Console().is_terminal else 120)
+    out = console(120)
     low, high = results["accuracy_ci95"]
     table = Table(show_header=True, header_style="bold")
     for column in ("", "accuracy", "wins", "ties", "losses", "mean margin", "length baseline"):
@@ -97,17 +97,15 @@ def print_results(results: dict[str, Any]) -> None:
             f"{row['mean_margin']:.3f}",
             f"{row['length_baseline']:.3f}",
         )
-    console.print(table)
-    console.print(
+    out.print(table)
+    out.print(
         f"accuracy {results['accuracy']:.4f}, 95% interval [{low:.3f}, {high:.3f}] "
         f"({results['num_comparisons']} comparisons of {results['num_prompts']} prompts)",
         highlight=False,
     )
     skipped = results["skipped"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in skipped["reasons"].items())
-    console.print(
-        f"skipped: {skipped['count']}{f' ({reasons})' if reasons else ''}", highlight=False
-    )
+    out.print(f"skipped: {skipped['count']}{f' ({reasons})' if reasons else ''}", highlight=False)
 
 
 def _evaluate_one(
@@ -149,13 +147,7 @@ def _evaluate_one(
 def _encode(
     model: RewardModel, loaded: LoadedData, options: EvalOptions
 ) -> tuple[EncodedData, int]:
-    """Encode at the length that the model was trained at, unless another is asked for."""
-    max_length = options.max_length or model.metadata.max_length or model.max_length
-    if max_length > model.max_length:
-        raise ConfigError(
-            f"--max-length {max_length} is beyond the model's context of {model.max_length} tokens",
-            mend=f"give at most {model.max_length}",
-        )
+    max_length = length_to_read(model, options.max_length)
     encoded = encode_groups(
         loaded.groups,
         model.renderer,
@@ -169,6 +161,7 @@ def _encode(
             f"{encoded.specials_in_content} special tokens are written out inside messages; "
             f"read as: {model.renderer.special_tokens}"
         )
+    warn_of_unread_thoughts(encoded.unread_thoughts, model.renderer.template.name)
     return encoded, max_length
 
 
@@ -180,6 +173,21 @@ def _results(evaluation: Evaluation, output: Path | None, about: dict[str, Any])
         "reasons": dict(Counter(row.reason for row in evaluation.skipped)),
     }
     return evaluation.metrics | {"skipped": skipped} | about
+
+
+def length_to_read(model: RewardModel, asked: int | None) -> int:
+    """The length that the model was trained at, unless another is asked for.
+
+    Raises:
+        ConfigError: it is beyond the model's context.
+    """
+    max_length = asked or model.metadata.max_length or model.max_length
+    if max_length > model.max_length:
+        raise ConfigError(
+            f"--max-length {max_length} is beyond the model's context of {model.max_length} tokens",
+            mend=f"give at most {model.max_length}",
+        )
+    return max_length
 
 
 class _RunningAccuracy:
@@ -200,13 +208,23 @@ class _RunningAccuracy:
             )
 
 
-def _check_output(output: Path) -> None:
+def check_output_directory(output: Path) -> None:
+    """Refuse a place where results cannot be written; nothing is made.
+
+    Raises:
+        OutputError: it is a file, or cannot be made.
+    """
     check_place(output)
     if output.exists() and not output.is_dir():
         raise OutputError("is a file", where=output, mend="name a directory for results.json")
 
 
-def _put_aside(bad_rows: Sequence[BadRow], output: Path | None) -> None:
+def put_aside(bad_rows: Sequence[BadRow], output: Path | None) -> None:
+    """Write bad rows beside the results and say so.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
     count = len(bad_rows)
     if output is None:
         warn(f"{count} bad rows were skipped; give --output to have them written aside")

@@ -16,6 +16,9 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 
+METRICS = {"accuracy": 1, "mean_margin": 1, "loss": -1}
+"""What evaluations are compared and tracked by: 1 where higher is better, -1 where lower is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -43,7 +46,8 @@ def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
     """Accuracy with its interval, margins, moments of the rewards, and the length baseline.
 
     `accuracy` counts strict wins. Its standard error and interval are clustered by prompt:
-    comparisons of one prompt share responses and do not count as independent.
+    comparisons of one prompt share responses and do not count as independent. `loss` is the mean
+    of -log sigmoid(margin), whatever the model was trained with.
 
     Raises:
         ValueError: there is no comparison.
@@ -68,6 +72,7 @@ def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
         "accuracy_ci95": list(interval),
         "length_baseline": length_baseline(scored),
         "mean_margin": float(margin_C.mean()),
+        "loss": float(np.logaddexp(0.0, -margin_C).mean()),
         "reward_mean": float(every.mean()),
         "reward_std": float(every.std(ddof=1)),
         "chosen_mean": float(chosen_C.mean()),

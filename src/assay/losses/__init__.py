@@ -8,11 +8,9 @@ from assay.losses.registry import LOSSES, objective_of
 from assay.losses.regression import Ratings, squared_error
 from assay.losses.ties import davidson, rao_kupper
 from assay.losses.token_level import first_positions, token_pairs
-from assay.model.heads import Member
 
 __all__ = [
     "LOSSES",
-    "Member",
     "Objective",
     "Pairs",
     "Ratings",

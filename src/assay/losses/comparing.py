@@ -15,7 +15,7 @@ from assay.losses.objective import LossOfRewards, Objective
 from assay.losses.pairs import Pairs, comparison_weights, pairs_of
 from assay.losses.ties import davidson, rao_kupper
 from assay.losses.token_level import first_positions, token_pairs
-from assay.model.heads import Member
+from assay.model.heads import Member, ensemble_of
 
 TIES: dict[str, Callable[..., Tensor]] = {"rao_kupper": rao_kupper, "davidson": davidson}
 """Models of ties by their name in a recipe; `half` is Bradley-Terry itself."""
@@ -73,7 +73,7 @@ class Comparisons(Objective):
             )
         if self.num_members is None:
             return None
-        return tuple(Member(f"member-{number}", 1.0) for number in range(self.num_members))
+        return ensemble_of(self.num_members)
 
     def _sum(self, reward_R: Tensor, pairs: Pairs) -> Tensor:
         config = self.config

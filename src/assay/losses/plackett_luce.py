@@ -72,7 +72,7 @@ def plackett_luce(reward_R: Tensor, stages: Stages) -> Tensor:
     """Sum over rankings of weight * -log P(ranking), a choice being softmax of what is left.
 
     P of an order is the product over its stages of e^(r_chosen) / (sum of e^r over all that are
-    left) (Plackett, 1975; Luce, 1959; as a ranking loss ListMLE: Xia et al., 2008, section 4).
+    left) (Plackett, 1975; Luce, 1959; as a ranking loss ListMLE: Xia et al., 2008).
     Of d responses of equal rank:
 
     breslow  each is chosen from all that are left, the d themselves included: d stages with one

@@ -36,7 +36,8 @@ class Ratings:
 def squared_error(value_RM: Tensor, ratings: Ratings) -> Tensor:
     """Sum over ratings of weight * (value - target)^2; a rating that is missing costs nothing.
 
-    Wang et al., 2024 (HelpSteer2), section 3.1; Wang et al., 2024 (ArmoRM), section 2.1.
+    As the regression reward models of HelpSteer2 (Wang et al., 2024) and ArmoRM (Wang et al.,
+    2024) are trained.
 
     Returns:
         A scalar, float32 or wider.

@@ -20,7 +20,7 @@ def rao_kupper(reward_R: Tensor, pairs: Pairs, *, tie_probability: float) -> Ten
     """Sum over comparisons of weight * -log P(outcome), a tie being a gap too small to be seen.
 
     P(a) = s(g - h), P(b) = s(-g - h), P(tie) = (e^2h - 1) s(g - h) s(-g - h), where e^h = theta =
-    (1 + p) / (1 - p) (Rao and Kupper, 1967, equations 2.9 and 2.10). Finite for any finite gap.
+    (1 + p) / (1 - p) (Rao and Kupper, 1967). Finite for any finite gap.
     """
     gap_C = _gaps(reward_R, pairs)
     threshold = math.log1p(tie_probability) - math.log1p(-tie_probability)
@@ -33,8 +33,8 @@ def rao_kupper(reward_R: Tensor, pairs: Pairs, *, tie_probability: float) -> Ten
 def davidson(reward_R: Tensor, pairs: Pairs, *, tie_probability: float) -> Tensor:
     """Sum over comparisons of weight * -log P(outcome), a tie as strong as both on the average.
 
-    P(a) : P(b) : P(tie) = e^(g/2) : e^(-g/2) : nu with nu = 2 p / (1 - p) (Davidson, 1970,
-    equation 2.4). Finite for any finite gap.
+    P(a) : P(b) : P(tie) = e^(g/2) : e^(-g/2) : nu with nu = 2 p / (1 - p) (Davidson, 1970).
+    Finite for any finite gap.
     """
     half_C = _gaps(reward_R, pairs) / 2
     log_nu = math.log(2 * tie_probability / (1 - tie_probability))

@@ -16,8 +16,9 @@ from torch import nn
 from assay.config import LoraConfig
 from assay.errors import ConfigError, ModelError, first_line
 from assay.model.classifier import Opened, open_classifier, put_head, quiet_transformers, say_offset
-from assay.model.foreign import foreign_head
-from assay.model.locate import adapter_base, locate_model
+from assay.model.foreign import foreign_head, unread_head
+from assay.model.head import widen
+from assay.model.locate import locate_base
 from assay.model.metadata import Metadata
 from assay.notices import notice
 
@@ -34,10 +35,11 @@ _OF_LANGUAGE_MODELS = (".lm_head.", ".embed_out.")
 
 @dataclass(frozen=True, slots=True)
 class OpenedAdapter:
-    """A PEFT model and the offset of its rewards."""
+    """A PEFT model, the offset of its rewards, and the directory that its head came from."""
 
     model: nn.Module
     offset: float
+    head_place: Path
 
 
 def open_adapter(path: Path, base: str | None, dtype: torch.dtype | str) -> OpenedAdapter:
@@ -50,7 +52,7 @@ def open_adapter(path: Path, base: str | None, dtype: torch.dtype | str) -> Open
     names = adapter_names(path)
     with_head = has_head(names)
     beside = None if with_head else foreign_head(path)
-    base_path = locate_model(adapter_base(path, base)).path
+    base_path = locate_base(path, base)
     opened = open_classifier(base_path, dtype, keep_head=not with_head and beside is None)
     offset = _offset_of(path) if with_head else opened.offset
     if beside is not None:
@@ -58,10 +60,10 @@ def open_adapter(path: Path, base: str | None, dtype: torch.dtype | str) -> Open
         offset = beside.offset
     elif not with_head:
         _use_head_of_base(path, base_path, opened)
-    if isinstance(getattr(opened.classifier, "score", None), nn.Linear):
-        opened.classifier.score.float()  # The adapter's head is float32 whatever its base is.
+    widen(opened.classifier)  # The adapter's head is float32 whatever its base is.
     model = put_adapter(opened.classifier, path, base_path, names, with_head=with_head)
-    return OpenedAdapter(model, offset)
+    own_head = with_head or beside is not None
+    return OpenedAdapter(model, offset, path if own_head else base_path)
 
 
 def put_adapter(
@@ -98,6 +100,13 @@ def put_adapter(
             f"the adapter and {base_path} do not fit: {sorted(odd)[0]} stands in one only",
             where=path,
             mend="fetch the adapter again, or name its base model with --base",
+        )
+    unread = unread_head(set(names) - wanted)
+    if unread is not None:
+        raise ModelError(
+            f"the adapter holds a head, or a part of one, that Assay cannot read ({unread})",
+            where=path,
+            mend="train it again with a head of one row without a bias: score.weight [1, width]",
         )
     return model
 

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from assay.errors import ModelError, ResourceError, first_line
-from assay.model.foreign import ForeignHead, foreign_head, unread_head
+from assay.model.foreign import ForeignHead, foreign_head, foreign_settings, unread_head
+from assay.model.head import widen
 from assay.model.metadata import METADATA_FILE, Metadata
 from assay.notices import notice
 
@@ -69,6 +70,9 @@ def open_classifier(
     own = Metadata.read(path)
     head = foreign_head(path) if own is None and keep_head else None
     classifier, report = _from_pretrained(path, dtype, loading)
+    for key in foreign_settings(path) if own is None else ():
+        # Of a head that is not here: a program that read them would apply them to this one.
+        vars(classifier.config).pop(key, None)
     backbone = f"{classifier.base_model_prefix}."
     missing = sorted(set(report["missing_keys"]))
     _refuse_gaps(path, [k for k in missing if k.startswith(backbone) and ".pooler." not in k])
@@ -112,11 +116,8 @@ def put_head(classifier: PreTrainedModel, head: ForeignHead, path: Path) -> None
             where=path,
             mend="fetch the model again, or name its own base",
         )
-    score.to(torch.promote_types(score.weight.dtype, torch.float32))
+    widen(classifier)
     score.weight.data.copy_(head.row_1D)
-    for key in head.settings:
-        if hasattr(classifier.config, key):
-            delattr(classifier.config, key)
     said = f", whose offset {head.offset:+.6g} only Assay adds" if head.offset else ""
     notice(f"{path}: read the reward head of {head.origin}{said}")
 
@@ -131,7 +132,7 @@ def config_of(path: Path) -> PretrainedConfig:
 
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(str(path))
+            config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
             raise ModelError(
                 f"its config.json cannot be read ({first_line(error)})",
@@ -169,6 +170,7 @@ def _from_pretrained(
                 config=config,
                 dtype=dtype,
                 output_loading_info=True,
+                trust_remote_code=False,
                 ignore_mismatched_sizes=True,  # Reported below, by name.
                 **loading,
             )

@@ -91,7 +91,7 @@ def _at_rows(mlp: nn.Module, row_S: Tensor, hidden_1TD: Tensor) -> Any:
 class RmsNorm(torch.autograd.Function):
     """r x (weight + offset) with r = 1 / sqrt(mean(x^2) + eps), of x [..., D] and weight [D].
 
-    Zhang & Sennrich 2019, "Root Mean Square Layer Normalization", section 3. For a gradient g of
+    Zhang & Sennrich 2019, "Root Mean Square Layer Normalization". For a gradient g of
     the output, w for the sum and row means, that of x is r (g w - x r^2 mean(g w x)).
     """
 

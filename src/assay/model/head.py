@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.notices import notice
 
@@ -23,11 +23,18 @@ def initialise_head(classifier: PreTrainedModel, seed: int) -> None:
     (encoders) keep the head that transformers drew, from the same seed.
     """
     head = getattr(classifier, "score", None)
-    if not isinstance(head, torch.nn.Linear):
+    if not isinstance(head, nn.Linear):
         notice(f"{type(classifier).__name__} keeps its own kind of head")
         return
     drawn = drawn_rows(1, head.weight.shape[1], seed)
     head.float().weight.copy_(drawn)  # Not rounded to a narrower backbone's dtype.
+
+
+def widen(classifier: nn.Module) -> None:
+    """Hold a head of one row in float32 at least, whatever its backbone is held in."""
+    head = getattr(classifier, "score", None)
+    if isinstance(head, nn.Linear):
+        head.to(torch.promote_types(head.weight.dtype, torch.float32))
 
 
 def drawn_rows(count: int, width: int, seed: int) -> Tensor:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from assay.errors import ModelError
 
 HEADS_FILE = "assay_heads.safetensors"
+_MEMBER = "member-{}"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -33,6 +34,11 @@ class Member(NamedTuple):
     name: str
     weight: float
     offset: float = 0.0
+
+
+def ensemble_of(count: int) -> tuple[Member, ...]:
+    """Members of an ensemble, which count alike."""
+    return tuple(Member(_MEMBER.format(number), 1.0) for number in range(count))
 
 
 class Heads(nn.Module):
@@ -54,6 +60,11 @@ class Heads(nn.Module):
     def names(self) -> list[str]:
         """Names of the members."""
         return [member.name for member in self.members]
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether they are an ensemble's, by their names; else they are of attributes."""
+        return self.names == [member.name for member in ensemble_of(len(self.members))]
 
     @property
     def offset_M(self) -> Tensor:

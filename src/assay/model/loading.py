@@ -12,10 +12,10 @@ from assay.config import EngineChoice, LoraConfig, ModelConfig
 from assay.errors import ConfigError, ModelError, first_line
 from assay.model.adapters import new_adapters, open_adapter
 from assay.model.classifier import Opened, config_of, open_classifier, quiet_transformers
-from assay.model.head import initialise_head
+from assay.model.head import initialise_head, widen
 from assay.model.heads import Heads
 from assay.model.ladder import choose_engine
-from assay.model.locate import locate_model
+from assay.model.locate import locate_model, refuse_base
 from assay.model.metadata import Metadata
 from assay.model.padding import choose_pad_token
 from assay.model.precision import DTYPES, faster_dtype
@@ -78,16 +78,12 @@ def open_reward_model(
         ConfigError: `base` is given for a whole model.
     """
     located = locate_model(path)
+    refuse_base(located, base)
+    head_place = located.path
     if located.kind == "adapter":
         adapter = open_adapter(located.path, base, dtype)
-        inner, offset = adapter.model, adapter.offset
+        inner, offset, head_place = adapter.model, adapter.offset, adapter.head_place
     else:
-        if base is not None:
-            raise ConfigError(
-                "--base is for adapters, and this is a whole model",
-                where=located.path,
-                mend="leave it out",
-            )
         opened = open_classifier(located.path, dtype)
         if opened.fresh:
             raise ModelError(
@@ -99,7 +95,7 @@ def open_reward_model(
         inner, offset = opened.classifier, opened.offset
     renderer, metadata = reader_of(located, template, base)
     model = RewardModel(inner, renderer, replace(metadata, reward_offset=offset))
-    model.heads = Heads.read(located.path)
+    model.heads = Heads.read(head_place)
     return model
 
 
@@ -214,9 +210,7 @@ def _with_head(opened: Opened, config: ModelConfig, seed: int) -> Opened:
     classifier = opened.classifier
     if config.head == "keep" and not opened.fresh:
         notice(f"{config.path}: keeping the reward head that is in its files")
-        score = getattr(classifier, "score", None)
-        if isinstance(score, nn.Linear):
-            score.to(torch.promote_types(score.weight.dtype, torch.float32))
+        widen(classifier)
         return opened
     fresh = opened.fresh
     if not fresh:

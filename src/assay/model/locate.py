@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from assay.errors import CheckpointError, ModelError, PullError
+from assay.errors import CheckpointError, ConfigError, ModelError, PullError
 from assay.model.manifest import torn
 from assay.model.pull import cached_model, pull
 from assay.notices import notice, warn
@@ -111,19 +111,34 @@ def _in_directory(path: Path) -> Located:
     )
 
 
-def adapter_base(adapter: Path, base: str | None) -> str:
-    """The base model of an adapter: the one given, or the one that the adapter names.
+def refuse_base(located: Located, base: str | None) -> None:
+    """Refuse a base model beside a model that is whole.
+
+    Raises:
+        ConfigError: `base` is given for a whole model.
+    """
+    if base is not None and located.kind != "adapter":
+        raise ConfigError(
+            "--base is for adapters, and this is a whole model",
+            where=located.path,
+            mend="leave it out",
+        )
+
+
+def locate_base(adapter: Path, base: str | None) -> Path:
+    """The directory of an adapter's base model: the one given, or the one that the adapter names.
 
     Raises:
         ModelError: the adapter names none, or one that is not there.
+        PullError: a hub model cannot be fetched.
     """
     if base is not None:
-        return base
+        return locate_model(base).path
     try:
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        named = config["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError):
-        named = None
+        named, revision = config["base_model_name_or_path"], config.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        named = revision = None
     if not named:
         raise ModelError(
             "the adapter does not say which base model it belongs to",
@@ -136,4 +151,5 @@ def adapter_base(adapter: Path, base: str | None) -> str:
             where=adapter,
             mend="give its new place with --base",
         )
-    return str(named)
+    # A directory has no revisions, though the adapter was trained on one that had.
+    return locate_model(str(named), None if Path(named).is_dir() else revision).path

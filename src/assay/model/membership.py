@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,8 +13,8 @@ from assay.data.rendering import TokenIds
 from assay.errors import ConfigError
 from assay.model.head import drawn_rows
 from assay.model.heads import Heads, Member
-from assay.model.reward_model import RewardModel, giving_members
-from assay.model.rewards import check_lengths, rewards_of_sequences
+from assay.model.reward_model import RewardModel, giving
+from assay.model.rewards import score_sequences, scored_sequences, shortest_floats
 from assay.notices import notice
 
 
@@ -47,6 +48,11 @@ def give_members(
         )
     known = Heads.read(directory) if directory is not None and not model.fresh_head else None
     names = [member.name for member in members]
+    if known is not None and known.names != names:
+        notice(
+            f"the heads beside the model are others ({', '.join(known.names)}): {', '.join(names)} "
+            "begin with the row of its reward"
+        )
     if known is not None and known.names == names:
         notice(f"keeping the heads that stand beside the model: {', '.join(names)}")
         rows_MD = known.weight_MD.detach()
@@ -69,19 +75,15 @@ def keep_mean(model: RewardModel) -> None:
 
 
 def member_values(
-    model: RewardModel,
-    sequences: Sequence[TokenIds],
-    *,
-    max_tokens: int,
-    families: Sequence[int] | None = None,
+    model: RewardModel, sequences: Sequence[TokenIds], *, families: Sequence[int] | None = None
 ) -> Tensor:
     """Values [R, M] of a model's members, offsets included, without gradients.
-
-    Their standard deviation over the members of an ensemble is its uncertainty about a reward.
 
     Raises:
         ConfigError: the model has no members.
         DataError: a sequence is empty, or longer than the model has positions for.
+        ModelError: a value is not finite.
+        ResourceError: out of memory.
     """
     if model.heads is None:
         raise ConfigError(
@@ -89,11 +91,44 @@ def member_values(
         )
     if not sequences:
         return torch.empty(0, len(model.heads.members))
-    check_lengths(model, sequences)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), giving_members(model):
-            return rewards_of_sequences(model, sequences, max_tokens=max_tokens, families=families)
-    finally:
-        model.train(was_training)
+    with giving(model, "members"):
+        return scored_sequences(model, sequences, families=families)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Raw rewards of R sequences, and what the members behind the head say of them.
+
+    Attributes:
+        rewards: the same to the bit with members and without.
+        uncertainty: of an ensemble the standard deviation over its M members (over M - 1) of the
+            value that each gives; None of others.
+        components: of heads of attributes the value of each by its name, offsets included: the
+            rating that it expects; None of others.
+    """
+
+    rewards: list[float]
+    uncertainty: list[float] | None = None
+    components: list[dict[str, float]] | None = None
+
+
+def score_with_members(
+    model: RewardModel, sequences: Sequence[TokenIds], *, families: Sequence[int] | None = None
+) -> Scores:
+    """`score_sequences`, and in the same passes what the model's members say.
+
+    Raises:
+        As `score_sequences`.
+    """
+    heads = model.heads
+    if heads is None or not sequences:
+        return Scores(score_sequences(model, sequences, families=families))
+    with giving(model, "both"):
+        reward_R, *value_MR = scored_sequences(model, sequences, families=families).unbind(1)
+    rewards = shortest_floats(reward_R)
+    if heads.is_ensemble:
+        spread_R = torch.stack(value_MR).double().std(0)
+        return Scores(rewards, uncertainty=shortest_floats(spread_R))
+    columns = map(shortest_floats, value_MR)
+    rows = zip(*columns, strict=True)
+    return Scores(rewards, components=[dict(zip(heads.names, row, strict=True)) for row in rows])

@@ -14,16 +14,18 @@ import torch
 from torch import Tensor, nn
 
 import assay
-from assay.errors import ConfigError, ModelError, OutputError
+from assay.data.templates import resolve_template
+from assay.errors import ConfigError, ModelError, OutputError, first_line
 from assay.files import check_place
 from assay.model.adapters import adapter_names, has_head, put_adapter
 from assay.model.classifier import quiet_transformers
 from assay.model.foreign import foreign_head
 from assay.model.loading import open_reward_model, set_padding
-from assay.model.locate import Located, adapter_base, locate_model
+from assay.model.locate import Located, locate_base, locate_model
 from assay.model.manifest import whole_directory
 from assay.model.metadata import Metadata
 from assay.model.precision import DTYPES
+from assay.model.reader import tokenizer_of
 from assay.model.saving import is_adapter, save_plain
 from assay.notices import notice
 
@@ -86,7 +88,7 @@ def merge(
             mend="use it as it is, or name an adapter",
         )
     if _is_of_language_model(located, base):
-        return _merge_language_model(located.path, output, base=base, dtype=dtype)
+        return _merge_language_model(located, output, base=base, template=template, dtype=dtype)
     wide = torch.promote_types(_stored_dtype(located, base), torch.float32)
     opened = open_reward_model(str(located.path), wide, base=base, template=template)
     if is_adapter(opened):
@@ -121,30 +123,35 @@ def _is_of_language_model(located: Located, base: str | None) -> bool:
         return False
     if has_head(adapter_names(located.path)) or foreign_head(located.path) is not None:
         return False
-    base_path = locate_model(adapter_base(located.path, base)).path
+    base_path = locate_base(located.path, base)
     if foreign_head(base_path) is not None:
         return False
     return not _is_classifier(base_path)
 
 
-def _merge_language_model(path: Path, output: Path, *, base: str | None, dtype: str) -> Merged:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def _merge_language_model(
+    located: Located, output: Path, *, base: str | None, template: str | None, dtype: str
+) -> Merged:
+    from transformers import AutoModelForCausalLM
 
-    base_path = locate_model(adapter_base(path, base)).path
+    path, base_path = located.path, locate_base(located.path, base)
+    tokenizer = tokenizer_of(located, base)
+    if template is not None:
+        tokenizer.chat_template = resolve_template(template, tokenizer).jinja
     with quiet_transformers():
         try:
-            model = AutoModelForCausalLM.from_pretrained(str(base_path), dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(base_path), dtype=torch.float32, trust_remote_code=False
+            )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(
-                f"cannot be loaded as a language model ({' '.join(str(error).split()[:30])})",
+                f"cannot be loaded as a language model ({first_line(error)})",
                 where=base_path,
                 mend="fetch the model again",
             ) from None
     adapted = put_adapter(model, path, base_path, adapter_names(path), with_head=False)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]
     held = _written_dtype(merged, dtype)
-    reads = path if (path / "tokenizer_config.json").exists() else base_path
-    tokenizer = AutoTokenizer.from_pretrained(str(reads))
     with whole_directory(output, replace=output.exists()) as directory, quiet_transformers():
         merged.to(held).save_pretrained(directory)
         tokenizer.save_pretrained(str(directory))
@@ -160,7 +167,7 @@ def _is_classifier(path: Path) -> bool:
 
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(str(path))
+            config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError):
         return True  # Whatever is wrong with it, opening it as a classifier says so.
     classes = getattr(config, "architectures", None) or []
@@ -173,10 +180,10 @@ def _stored_dtype(located: Located, base: str | None) -> torch.dtype:
 
     path = located.path
     if located.kind == "adapter":
-        path = locate_model(adapter_base(path, base)).path
+        path = locate_base(path, base)
     try:
         with quiet_transformers():
-            dtype = AutoConfig.from_pretrained(str(path)).dtype
+            dtype = AutoConfig.from_pretrained(str(path), trust_remote_code=False).dtype
     except (OSError, ValueError, KeyError, TypeError):
         dtype = None
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

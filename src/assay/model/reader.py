@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from assay.config import ModelConfig
 from assay.data.rendering import Renderer, load_tokenizer
 from assay.data.templates import resolve_template
 from assay.errors import ConfigError, ModelError
-from assay.model.locate import Located, adapter_base, locate_model
+from assay.model.locate import Located, locate_base, locate_model, refuse_base
 from assay.model.metadata import Metadata
 from assay.notices import notice, warn
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-def open_reader(model: str | None, tokenizer: str | None, template: str | None) -> Renderer:
+
+def open_reader(
+    model: str | None, tokenizer: str | None, template: str | None, base: str | None = None
+) -> Renderer:
     """A renderer as a model, or a bare tokenizer with a template, would read.
 
     Raises:
-        ConfigError: not exactly one of `model` and `tokenizer` is given.
+        ConfigError: not exactly one of `model` and `tokenizer` is given, or a base for a whole
+            model.
         TemplateError: no tokenizer there, or no such template.
     """
     if (model is None) == (tokenizer is None):
         raise ConfigError("give either --model or --tokenizer", mend="give one of the two")
     if model is not None:
-        return reader_of(locate_model(model), template)[0]
+        located = locate_model(model)
+        refuse_base(located, base)
+        return reader_of(located, template, base)[0]
     assert tokenizer is not None
     loaded = load_tokenizer(str(locate_model(tokenizer, needs_weights=False).path))
     return Renderer(loaded, resolve_template(template or "auto", loaded))
@@ -34,15 +43,10 @@ def reader_of(
 ) -> tuple[Renderer, Metadata]:
     """A trained model's renderer as its metadata says; a foreign one's by its own chat template.
 
-    A foreign adapter without a tokenizer has its base model's.
-
     Raises:
         TemplateError: no tokenizer there, or no such template.
     """
-    directory = located.path
-    if located.kind == "adapter" and not (directory / "tokenizer_config.json").exists():
-        directory = locate_model(adapter_base(directory, base)).path
-    tokenizer = load_tokenizer(str(directory))
+    tokenizer = tokenizer_of(located, base)
     metadata = Metadata.read(located.path)
     resolved = resolve_template(template or "auto", tokenizer)
     if metadata is None:
@@ -62,6 +66,18 @@ def reader_of(
         resolved = replace(resolved, name=metadata.template_name)
     renderer = Renderer(tokenizer, resolved, metadata.special_tokens_in_content, metadata.thinking)
     return renderer, metadata
+
+
+def tokenizer_of(located: Located, base: str | None) -> PreTrainedTokenizerBase:
+    """A model's tokenizer; of a foreign adapter that has none that of its base.
+
+    Raises:
+        TemplateError: no tokenizer there.
+    """
+    directory = located.path
+    if located.kind == "adapter" and not (directory / "tokenizer_config.json").exists():
+        directory = locate_base(directory, base)
+    return load_tokenizer(str(directory))
 
 
 def locate_for_training(config: ModelConfig) -> Located:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,14 @@ from assay.model.engine import ENGINES, Engine, EngineName
 from assay.model.heads import Heads
 from assay.model.hidden import HiddenBatch
 from assay.model.metadata import Metadata
-from assay.model.rewards import inference_budget, score_sequences
+from assay.model.rewards import score_sequences
 from assay.tree.attention import register
 from assay.tree.pack import Pack
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+Gives = Literal["rewards", "members", "both", "hidden"]
 
 
 @dataclass(slots=True)
@@ -67,10 +69,8 @@ class RewardModel(nn.Module):
         """Why the engine is not the fastest one."""
         self.heads: Heads | None = None
         """Members behind the head, which is their weighted mean."""
-        self.gives_members = False
-        """Whether `forward` gives the values [N, M] of all heads in place of rewards."""
-        self.gives_hidden = False
-        """Whether `forward` gives the hidden states [N, D] that a head of one row reads."""
+        self.gives: Gives = "rewards"
+        """What `forward` gives; `giving` says what each means."""
         self.fresh_head = False
         """Whether the head was drawn, and not found in the model's files."""
         self.computed = Computed()
@@ -176,18 +176,24 @@ class RewardModel(nn.Module):
                 assert isinstance(batch, PaddedBatch)
                 return self._own_head(batch)
             scored_D = self._scored(batch)
-        if self.gives_hidden:
+        if self.gives == "hidden":
             return scored_D
-        wide = torch.promote_types(scored_D.dtype, torch.float32)
+        hidden_ND = scored_D.to(torch.promote_types(scored_D.dtype, torch.float32))
         with torch.autocast(self.device.type, enabled=False):
-            if self.heads is not None and self.gives_members:
-                values: Tensor = self.heads(scored_D.to(wide))
-                return values
-            if self.heads is not None and self.heads.in_training:
-                weight_1D = self.heads.mean_row()[None]
-            reward_N = F.linear(scored_D.to(wide), weight_1D.to(wide))[:, 0]
-            offset = self.metadata.reward_offset
-            return reward_N + offset if offset else reward_N
+            if self.heads is None or self.gives == "rewards":
+                return self._rewards(hidden_ND, weight_1D)
+            value_NM: Tensor = self.heads(hidden_ND)
+            if self.gives == "members":
+                return value_NM
+            return torch.cat([self._rewards(hidden_ND, weight_1D)[:, None], value_NM], 1)
+
+    def _rewards(self, hidden_ND: Tensor, weight_1D: Tensor) -> Tensor:
+        """What the head gives, and the offset that it has no place for."""
+        if self.heads is not None and self.heads.in_training:
+            weight_1D = self.heads.mean_row()[None]
+        reward_N = F.linear(hidden_ND, weight_1D.to(hidden_ND.dtype))[:, 0]
+        offset = self.metadata.reward_offset
+        return reward_N + offset if offset else reward_N
 
     def _scored(self, batch: PaddedBatch | Pack | HiddenBatch) -> Tensor:
         """The hidden states that the head reads."""
@@ -273,8 +279,7 @@ class RewardModel(nn.Module):
 
         sequences = self._sequences(prompt, responses)
         families = [0] * len(sequences)
-        budget = inference_budget(self.device)
-        value_RM = member_values(self, sequences, max_tokens=budget, families=families)
+        value_RM = member_values(self, sequences, families=families)
         assert self.heads is not None
         return [dict(zip(self.heads.names, row, strict=True)) for row in value_RM.tolist()]
 
@@ -287,26 +292,21 @@ class RewardModel(nn.Module):
 
 
 @contextmanager
-def giving_members(model: RewardModel, wanted: bool = True) -> Iterator[None]:
-    """Let a model give its members' values, where that is `wanted`.
+def giving(model: RewardModel, what: Gives) -> Iterator[None]:
+    """Let the passes of a model give something else.
+
+    rewards  [N]; what it gives by itself
+    members  the values [N, M] of the heads behind its head; rewards where it has none
+    both     [N, 1 + M]: the reward, then the values; rewards where it has no such heads
+    hidden   the hidden states [N, D] that the head reads, which must be one row
 
     A property of the model, and no argument of a pass: so it holds whatever wraps the model.
     """
-    before, model.gives_members = model.gives_members, wanted
+    before, model.gives = model.gives, what
     try:
         yield
     finally:
-        model.gives_members = before
-
-
-@contextmanager
-def giving_hidden(model: RewardModel) -> Iterator[None]:
-    """Let a model give what its head reads, which must be one row."""
-    before, model.gives_hidden = model.gives_hidden, True
-    try:
-        yield
-    finally:
-        model.gives_hidden = before
+        model.gives = before
 
 
 def reads_both_ways(config: PretrainedConfig) -> bool:

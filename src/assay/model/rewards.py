@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,7 +95,6 @@ def first_starts(sequences: Sequence[TokenIds], starts: Sequence[int]) -> dict[T
     return found
 
 
-@torch.inference_mode()
 def score_sequences(
     model: RewardModel,
     sequences: Sequence[TokenIds],
@@ -115,7 +113,20 @@ def score_sequences(
     """
     if not sequences:
         return []
-    check_lengths(model, sequences)
+    scored = scored_sequences(model, sequences, families=families, max_tokens=max_tokens)
+    return shortest_floats(scored)
+
+
+@torch.inference_mode()
+def scored_sequences(
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    *,
+    families: Sequence[int] | None = None,
+    max_tokens: int | None = None,
+) -> Tensor:
+    """What the model's passes give of sequences, at least one, as `score_sequences` does."""
+    _check_lengths(model, sequences)
     budget = max_tokens or inference_budget(model.device)
     was_training = model.training
     model.eval()
@@ -129,15 +140,10 @@ def score_sequences(
             "gives a reward that is not finite",
             mend="score with --dtype float32; if that does not help, its weights are damaged",
         )
-    return [shortest_float(reward) for reward in rewards.float().cpu().numpy()]
+    return rewards
 
 
-def check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
-    """Refuse what the model cannot read.
-
-    Raises:
-        DataError: a sequence is empty, or longer than the model has positions for.
-    """
+def _check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
     longest, shortest = max(map(len, sequences)), min(map(len, sequences))
     if longest > model.max_length:
         raise DataError(
@@ -149,9 +155,9 @@ def check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
         raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
 
 
-def shortest_float(reward: np.float32) -> float:
-    """The number with the fewest digits that is this float32 and no other."""
-    return float(str(reward))
+def shortest_floats(value_N: Tensor) -> list[float]:
+    """The numbers with the fewest digits that are these float32 and no other."""
+    return [float(str(value)) for value in value_N.float().cpu().numpy()]
 
 
 def inference_budget(device: torch.device) -> int:

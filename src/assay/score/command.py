@@ -38,6 +38,10 @@ def score_by_hand(
         print(f"reward score: [[{score}]]")
         if transform == "sigmoid":
             print(f"sigmoid: {probability(score)}")
+        if result.uncertainty is not None:
+            print(f"uncertainty: {result.uncertainty[index]}")
+        for name, value in result.components[index].items() if result.components else ():
+            print(f"{name}: {value}")
 
 
 def score_to_file(

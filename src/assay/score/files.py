@@ -166,6 +166,10 @@ def _styled(
     }
     if options.transform == "sigmoid":
         added["sigmoid"] = [probability(score) for score in result.scores]
+    if result.uncertainty is not None:
+        added["uncertainty"] = result.uncertainty
+    if result.components is not None:
+        added["components"] = result.components
     return fields | {"assay": added}
 
 
@@ -173,10 +177,14 @@ def _in_messages(
     fields: dict[str, Any], result: RowScores, options: ScoreOptions, place: str
 ) -> dict[str, Any]:
     last = dict(_last_valued(fields, place))
-    for key, score in zip(("chosen", "rejected"), result.scores, strict=True):
+    for index, (key, score) in enumerate(zip(("chosen", "rejected"), result.scores, strict=True)):
         last[f"{key}_score"] = score
         if options.transform == "sigmoid":
             last[f"{key}_score_sigmoid"] = probability(score)
+        if result.uncertainty is not None:
+            last[f"{key}_uncertainty"] = result.uncertainty[index]
+        if result.components is not None:
+            last[f"{key}_components"] = result.components[index]
     return fields | {"messages": [*fields["messages"][:-1], last]}
 
 

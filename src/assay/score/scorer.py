@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from assay.data.formats import Scorable, VerbatimText
 from assay.data.rendering import Rendered, TokenIds
 from assay.errors import AssayError, ConfigError, DataError
+from assay.model.membership import score_with_members
 from assay.model.reward_model import RewardModel
-from assay.model.rewards import score_sequences
 
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
     """Of one row, in the order in which it names its responses.
 
-    `num_tokens` counts what the model read, after a cut.
+    `num_tokens` counts what the model read, after a cut. `uncertainty` is that of an ensemble,
+    `components` are those of heads of attributes: `assay.model.membership.Scores` says more.
     """
 
     scores: list[float]
     num_tokens: list[int]
     truncated: list[bool]
+    uncertainty: list[float] | None = None
+    components: list[dict[str, float]] | None = None
 
 
 def score_items(
@@ -44,14 +48,18 @@ def score_items(
     ]
     sequences = [ids for row in cut for ids in row]
     families = [number for number, row in enumerate(cut) for _ in row]
-    rewards = iter(score_sequences(model, sequences, families=families))
+    found = score_with_members(model, sequences, families=families)
+    ends = list(accumulate(map(len, cut)))
+    parts = [slice(end - len(row), end) for end, row in zip(ends, cut, strict=True)]
     return [
         RowScores(
-            scores=[next(rewards) for _ in row],
+            scores=found.rewards[part],
             num_tokens=[len(ids) for ids in row],
             truncated=[len(text.ids) > limit for text in texts],
+            uncertainty=None if found.uncertainty is None else found.uncertainty[part],
+            components=None if found.components is None else found.components[part],
         )
-        for texts, row in zip(rendered, cut, strict=True)
+        for texts, row, part in zip(rendered, cut, parts, strict=True)
     ]
 
 

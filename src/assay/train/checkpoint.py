@@ -3,7 +3,9 @@
 step-N/
   model/ or adapter/       a loadable model, weights as they are trained
   optimizer.safetensors    moments by parameter name
-  trainer.json             step, schedule, random state, running sums
+  trainer.json             step, schedule, random state, running sums, the best so far
+  recipe.resolved.yaml     what the run is, so that a checkpoint that was copied can be checked
+  run.json                 its data, and what the last bits depend on
   manifest.json            size and SHA-256 of each file
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,15 @@ class Progress:
     loss_sum: float = 0.0
     max_tokens: int = 0
     """Tokens of one pass: `auto` depends on the memory that is free, the last bits on it."""
+    best_value: float | None = None
+    """Of the metric that tells the best checkpoint; None before the first evaluation."""
+    best_step: int = 0
+    num_bad: int = 0
+    """Evaluations since then."""
+
+    def forget_best(self) -> None:
+        """Look for the best checkpoint anew."""
+        self.best_value, self.best_step, self.num_bad = None, 0, 0
 
 
 def save_checkpoint(
@@ -55,8 +66,9 @@ def save_checkpoint(
     keep: int | None,
     moments: Moments | None = None,
     random: Sequence[RandomState] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write `step-N`, whole or not at all, then remove the oldest beyond `keep`.
+    """Write `step-N`, whole or not at all, then remove the oldest beyond `keep` but the best.
 
     Args:
         directory: of the checkpoints.
@@ -67,6 +79,7 @@ def save_checkpoint(
         keep: checkpoints, the newest; None keeps all.
         moments: the optimizer's state, where the processes hold a part of it each.
         random: the random state of each process; by default of this one.
+        notes: further files by name.
 
     Raises:
         OutputError: no space, no permission.
@@ -85,11 +98,15 @@ def save_checkpoint(
             "random": own,
         } | ({"random_of_others": further} if further else {})
         (partial / "trainer.json").write_text(json.dumps(rest), encoding="utf-8")
+        for name, text in (notes or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
     if keep is not None:
+        best = directory / f"step-{progress.best_step}"
         others = [path for path in checkpoints_in(directory) if path != target]
         for old in others[: max(0, len(others) + 1 - keep)]:
             # Hidden first: a kill in the midst of deleting must not leave a torn checkpoint.
-            old.rename(old.with_name(f".{old.name}.old"))
+            if old != best:
+                old.rename(old.with_name(f".{old.name}.old"))
     sweep(directory)
     return target
 

@@ -33,7 +33,7 @@ from assay.model.batch import PaddedBatch
 from assay.model.engine import Engine, EngineName
 from assay.model.hidden import HiddenBatch
 from assay.model.manifest import altered, whole_directory
-from assay.model.reward_model import giving_hidden
+from assay.model.reward_model import giving
 from assay.model.rewards import inference_budget, rewards_of_sequences
 from assay.notices import notice, warn
 from assay.train.plan import Plan
@@ -244,7 +244,7 @@ def _hidden(strategy: Strategy, window: Sequence[EncodedGroup]) -> NDArray[np.ge
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), giving_hidden(model):
+        with torch.inference_mode(), giving(model, "hidden"):
             hidden_ND = rewards_of_sequences(
                 model,
                 sequences,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -12,20 +13,23 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from assay.errors import ConfigError
+from assay.evaluate.metrics import METRICS
 from assay.files import write_text
 from assay.train.plan import Plan
 from assay.train.step import StepResult
+from assay.train.trackers import Entry
 
 JSONL, TEXT = "train_log.jsonl", "train.log"
 _FORECAST_AFTER = 10
+_STEP = re.compile(r"(Epoch:\[\d+/\d+\]|Eval:\[(?P<set>.*)\]), step:\[(?P<step>\d+)/")
+"""How a line for people tells of a step, or of an evaluation after it."""
 
 
 class Tracker(Protocol):
     """Where numbers go besides the run directory."""
 
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
-        """One number at one step."""
+    def log(self, values: Mapping[str, float], entry: Entry) -> None:
+        """Some numbers of one entry."""
 
     def close(self) -> None:
         """Flush."""
@@ -45,11 +49,18 @@ class RunLog:
     `share_saved` (1 - tree tokens / tokens), `num_packs`, `pack_fill` (tree tokens / room),
     `num_split_groups` (larger than a pack: computed twice), `seconds`, `pairs_per_second`,
     `peak_memory_bytes` (of the process, resident; on a GPU, allocated there).
-    Of kind `eval`: `step`, `name`, `seconds` and the metrics of `results.json`.
+    Of kind `eval`: `step`, `name`, `seconds`, the metrics of `results.json` and, where it was
+    `model/` that was evaluated, `final`.
     """
 
     def __init__(
-        self, run: Path, plan: Plan, *, logging_steps: int, trackers: list[str], first_step: int = 1
+        self,
+        run: Path,
+        plan: Plan,
+        *,
+        logging_steps: int,
+        trackers: Sequence[Tracker],
+        first_step: int = 1,
     ) -> None:
         self._run = run
         self._plan = plan
@@ -58,7 +69,7 @@ class RunLog:
         self._text = (run / TEXT).open("a", encoding="utf-8")
         self._console = Console(stderr=False)
         self._bar: Progress | None = None
-        self._trackers = [_tracker(name, run, first_step) for name in trackers]
+        self._trackers = trackers
         self._recent: list[StepResult] = []
         self._speeds: list[tuple[int, float]] = []
         self._forecast_after = min(_FORECAST_AFTER, plan.num_steps - first_step + 1)
@@ -117,13 +128,10 @@ class RunLog:
             "peak_memory_bytes": result.peak_bytes,
         }
         self._write(entry)
-        for name in (
-            *("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean"),
-            *result.parts,
-        ):
-            value = entry.get(name)
-            if isinstance(value, float):
-                self._track(f"train/{name}", value, number)
+        names = ("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean", *result.parts)
+        told = {f"train/{name}": entry.get(name) for name in names}
+        floats = {tag: value for tag, value in told.items() if isinstance(value, float)}
+        self._track(floats, (number, "train"))
         line = self._line(number, result, mean_loss)
         if self._bar is not None:
             numbers = f"loss {result.loss:.3f}/{mean_loss:.3f}"
@@ -136,11 +144,31 @@ class RunLog:
             if len(self._speeds) == self._forecast_after:
                 self.say(self._forecast(number, result))
 
-    def evaluation(self, number: int, name: str, metrics: dict[str, Any], seconds: float) -> None:
-        """Log an evaluation after step `number`."""
-        self._write({"kind": "eval", "step": number, "name": name, "seconds": seconds} | metrics)
-        for key in ("accuracy", "mean_margin"):
-            self._track(f"eval/{name}/{key}", metrics[key], number)
+    def evaluation(
+        self,
+        number: int,
+        name: str,
+        metrics: Mapping[str, Any],
+        seconds: float,
+        *,
+        final: bool = False,
+        tracked: bool = True,
+    ) -> None:
+        """Log an evaluation after step `number`.
+
+        Args:
+            number: of the step.
+            name: of the evaluation set.
+            metrics: as in `results.json`.
+            seconds: that it took.
+            final: it is `model/` that was evaluated.
+            tracked: trackers are told, too.
+        """
+        about = {"kind": "eval", "step": number, "name": name, "seconds": seconds}
+        self._write(about | ({"final": True} if final else {}) | dict(metrics))
+        if tracked:
+            values = {f"eval/{name}/{key}": metrics[key] for key in METRICS}
+            self._track(values, (number, f"{'final' if final else 'eval'}/{name}"))
         low, high = metrics["accuracy_ci95"]
         self.say(
             f"Eval:[{name}], step:[{number}/{self._plan.num_steps}], "
@@ -198,9 +226,9 @@ class RunLog:
         self._jsonl.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self._jsonl.flush()
 
-    def _track(self, tag: str, value: float, step: int) -> None:
+    def _track(self, values: Mapping[str, float], entry: Entry) -> None:
         for tracker in self._trackers:
-            tracker.add_scalar(tag, value, step)
+            tracker.log(values, entry)
 
 
 class Silence:
@@ -215,7 +243,16 @@ class Silence:
     def step(self, number: int, result: StepResult, mean_loss: float) -> None:
         """Nothing."""
 
-    def evaluation(self, number: int, name: str, metrics: dict[str, Any], seconds: float) -> None:
+    def evaluation(
+        self,
+        number: int,
+        name: str,
+        metrics: Mapping[str, Any],
+        seconds: float,
+        *,
+        final: bool = False,
+        tracked: bool = True,
+    ) -> None:
         """Nothing."""
 
     def say(self, line: str, *, on_terminal: bool = True) -> None:
@@ -227,21 +264,48 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def cut_log(run: Path, step: int, num_steps: int) -> None:
-    """Drop what was logged after `step`: a resumed run writes it again.
+def cut_log(run: Path, step: int) -> list[Entry]:
+    """Drop what was logged after `step`: a resumed run writes it again, for programs and people.
 
-    So does the final evaluation, which comes after the last checkpoint.
+    So does the evaluation of `model/`, which comes after the last checkpoint.
+
+    Returns:
+        what was dropped.
     """
     path = run / JSONL
     if not path.exists():
-        return
-    kept = []
+        return []
+    lines: list[str] = []
+    kept: set[Entry] = set()
+    dropped: list[Entry] = []
     for line in _whole_lines(path):
-        entry = json.loads(line)
-        final = entry["kind"] == "eval" and entry["step"] == num_steps
-        if entry["step"] <= step and not final:
-            kept.append(line)
-    write_text(path, "".join(kept))
+        fields = json.loads(line)
+        kind = "final" if fields.get("final") else fields["kind"]
+        entry = fields["step"], kind if kind == "train" else f"{kind}/{fields['name']}"
+        if entry[0] <= step and kind != "final":
+            lines.append(line)
+            kept.add(entry)
+        else:
+            dropped.append(entry)
+    write_text(path, "".join(lines))
+    if (run / TEXT).exists():
+        write_text(run / TEXT, "".join(_lines_until(run / TEXT, step, kept)))
+    return dropped
+
+
+def _lines_until(path: Path, step: int, kept: set[Entry]) -> Iterator[str]:
+    """The lines for people up to the first one that tells of what comes after a step."""
+    expected = set(kept)
+    for line in _whole_lines(path):
+        found = _STEP.match(line)
+        if found is not None and found["set"] is not None:
+            entry = int(found["step"]), f"eval/{found['set']}"
+            if entry not in expected:
+                return
+            expected.remove(entry)
+        elif found is not None and int(found["step"]) > step:
+            return
+        yield line
 
 
 def _whole_lines(path: Path) -> Iterator[str]:
@@ -250,19 +314,3 @@ def _whole_lines(path: Path) -> Iterator[str]:
         for line in file:
             if line.endswith("\n"):
                 yield line
-
-
-def _tracker(name: str, run: Path, first_step: int) -> Tracker:
-    assert name == "tensorboard"
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ConfigError(
-            "TensorBoard is not installed",
-            where="train.report_to",
-            mend="pip install 'assay[tensorboard]'",
-        ) from None
-    # On resuming, what a broken run wrote after its checkpoint is not shown twice.
-    purge = first_step if first_step > 1 else None
-    tracker: Tracker = SummaryWriter(str(run / "tensorboard"), purge_step=purge)
-    return tracker

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from assay.config import Recipe
-from assay.data.encoding import EncodedData
 from assay.data.plugins import load_plugins
 from assay.data.store import print_table
 from assay.errors import ConfigError
-from assay.evaluate.evaluator import evaluate_groups, write_evaluation
 from assay.files import output_errors
-from assay.model.loading import (
-    DTYPES,
-    build_for_training,
-    check_config,
-    load_reward_model,
-    resolve_device,
-)
-from assay.model.manifest import whole_directory
+from assay.model.loading import build_for_training, check_config, resolve_device
 from assay.model.quantised import quantisation
 from assay.model.reader import reader_for_training
 from assay.model.reward_model import RewardModel
-from assay.model.saving import is_adapter, save_adapter, save_plain
 from assay.notices import notice
+from assay.train.best import Watch, bring_best
 from assay.train.checkpoint import (
     Progress,
     load_progress,
@@ -39,7 +29,8 @@ from assay.train.checkpoint import (
     save_checkpoint,
     sweep,
 )
-from assay.train.features import drop_features, keep_features
+from assay.train.features import keep_features
+from assay.train.finishing import evaluate_all, finish
 from assay.train.log import RunLog, Silence, cut_log
 from assay.train.memory import Budget, peak_bytes, training_budget
 from assay.train.objective import prepare_objective
@@ -63,16 +54,19 @@ from assay.train.run import (
     check_same_data,
     check_same_recipe,
     describe_run,
+    flat_settings,
+    notes_of,
     open_run,
+    origin,
 )
 from assay.train.settling import settle_dtype
 from assay.train.step import train_step
-from assay.train.stopping import StopRequest
+from assay.train.stopping import StopRequest, ending_on_sigterm
 from assay.train.strategy.choosing import MOVES_ITSELF, strategy_name, wrap
 from assay.train.strategy.protocol import Strategy
-from assay.train.strategy.scoring import rewards_of_windows
 from assay.train.strategy.team import Team, device_of
 from assay.train.strategy.team import team as team_of_launcher
+from assay.train.trackers import Entry, Trackers, check_trackers
 from assay.train.trainable import choose_trained
 
 
@@ -95,6 +89,7 @@ class _State:
     strategy: Strategy
     schedule: LRScheduler
     progress: Progress
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> RewardModel:
@@ -112,7 +107,10 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
     Raises:
         AssayError: as the messages say; nothing that was there is lost.
     """
-    with team_of_launcher(recipe.train.device) as team:
+    with (
+        team_of_launcher(recipe.train.device) as team,
+        ending_on_sigterm(team.size == 1),
+    ):
         return _train(recipe, resume, overwrite, team)
 
 
@@ -127,9 +125,11 @@ def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> T
     )
     recipe = settle_dtype(recipe, checkpoint, resume=resume is not None, team=team)
     check_run_directory(recipe, resume=resume is not None, overwrite=overwrite)
-    began = checkpoint.resolve().parents[1] if checkpoint is not None else None
-    if began is not None and began != Path(recipe.output_dir).resolve():
+    began = origin(checkpoint) if checkpoint is not None else None
+    if checkpoint is not None and began is not None and not _is_of(recipe, checkpoint):
         check_same_recipe(recipe, began)
+    watch = Watch.of(recipe)
+    check_trackers(recipe.train.report_to)
     load_plugins(recipe.plugins)
     recipe_sources(recipe)  # A typo in a file's name is said before a model is looked for.
     check_config(recipe.model)
@@ -144,41 +144,67 @@ def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> T
     check_recipe_data(recipe, stores)
     state, data, plan = _build(recipe, stores, checkpoint, team)
     run, first_step = Path(recipe.output_dir), state.progress.step + 1
+    described: dict[str, Any] = {}
+    dropped: list[Entry] = []
     team.wait()  # Nobody looks into the directory any more.
     if team.is_first:
         open_run(recipe, overwrite=overwrite)
-        described = data.counts | {
+        counts = data.counts | {
             "engine": state.model.engine.name,
             "engine_reason": state.model.engine_reason,
             "strategy": state.strategy.name,
             "num_processes": team.size,
         }
-        describe_run(run, recipe, data_read, described, began=began)
+        described = describe_run(run, recipe, data_read, counts, began=began)
+        state.notes = notes_of(recipe, described)
         write_aside(data, run)
         sweep(run / "checkpoints")
-        cut_log(run, state.progress.step, plan.num_steps)
+        dropped = cut_log(run, state.progress.step)
+    if checkpoint is not None:
+        found = bring_best(run, checkpoint, state.progress) if team.is_first else True
+        if not team.gather(found)[0]:
+            state.progress.forget_best()
     with (
         output_errors(run),
-        _log(run, recipe, plan, first_step, team) as log,
+        _log(run, recipe, plan, first_step, dropped, team) as log,
         StopRequest(announce=team.size == 1) as stop,
     ):
         kept = [encoded for _, encoded in data.evals]
         keep_features(state.strategy, recipe, plan, data.train, kept, run, log.say)
-        _run_steps(run, recipe, plan, data, state, log, stop)
-        stopped_by = stop.signal if state.progress.step < plan.num_steps else None
-        if stopped_by is None:
-            _finish(run, recipe, data, state, log)
+        _run_steps(run, recipe, plan, data, state, watch, log, stop)
+        complete = False
+        if _has_ended(state.progress, plan, watch):
+            with stop.at_once():
+                finish(
+                    *(run, recipe, data, stores, state.strategy),
+                    *(state.progress, watch, described, log),
+                )
+                complete = True
+        stopped_by = None if complete else stop.signal
     return TrainResult(run, state.progress.step, plan.num_steps, stopped_by, team.is_first)
 
 
-def _log(run: Path, recipe: Recipe, plan: Plan, first_step: int, team: Team) -> RunLog | Silence:
+def _is_of(recipe: Recipe, checkpoint: Path) -> bool:
+    """Whether a checkpoint stands where the recipe's run writes its own."""
+    return checkpoint.resolve().parents[1] == Path(recipe.output_dir).resolve()
+
+
+def _has_ended(progress: Progress, plan: Plan, watch: Watch | None) -> bool:
+    return progress.step >= plan.num_steps or (watch is not None and watch.gives_up(progress))
+
+
+def _log(
+    run: Path, recipe: Recipe, plan: Plan, first_step: int, dropped: list[Entry], team: Team
+) -> RunLog | Silence:
     if not team.is_first:
         return Silence()
+    names = recipe.train.report_to
+    trackers = Trackers(names, run, flat_settings(recipe), step=first_step - 1, dropped=dropped)
     return RunLog(
         run,
         plan,
         logging_steps=recipe.train.logging_steps,
-        trackers=list(recipe.train.report_to),
+        trackers=[trackers] if names else [],
         first_step=first_step,
     )
 
@@ -245,6 +271,7 @@ def _run_steps(
     plan: Plan,
     data: PreparedData,
     state: _State,
+    watch: Watch | None,
     log: RunLog | Silence,
     stop: StopRequest,
 ) -> None:
@@ -264,7 +291,7 @@ def _run_steps(
         log.say(f"strategy {strategy.name}, {team.size} processes")
     model.train()
     stopping = stop.agreed(team.gather(stop.signal)) is not None
-    while progress.step < plan.num_steps and not stopping:
+    while not _has_ended(progress, plan, watch) and not stopping:
         groups = [data.train.groups[index] for index in plan.groups_of(progress.step)]
         result = train_step(
             model,
@@ -281,13 +308,18 @@ def _run_steps(
         peaks, signals = zip(*team.gather((peak_bytes(model.device), stop.signal)), strict=True)
         result.peak_bytes = max(peaks)
         log.step(progress.step, result, progress.loss_sum / progress.step)
-        last = progress.step == plan.num_steps
-        if config.eval_steps and progress.step % config.eval_steps == 0 and not last:
-            _evaluate(strategy, data.evals, progress.step, log, budget.max_tokens)
+        # The last evaluation is that of model/; what is best among all has to be known before.
+        is_due = config.eval_steps is not None and progress.step % config.eval_steps == 0
+        is_last = progress.step == plan.num_steps
         due = config.save_steps is not None and progress.step % config.save_steps == 0
+        if (is_due and not is_last) or (is_last and watch is not None):
+            metrics = evaluate_all(strategy, data.evals, progress.step, log, budget.max_tokens)
+            due |= watch is not None and watch.look(metrics, progress)
         stopping = stop.agreed(signals) is not None
-        if due or stopping or last:
+        if due or stopping or _has_ended(progress, plan, watch):
             _save(run, state, config.save_total_limit)
+    if watch is not None and watch.gives_up(progress) and progress.step < plan.num_steps:
+        log.say(f"stopped after step {progress.step}: no better for {progress.num_bad} evaluations")
 
 
 def _save(run: Path, state: _State, keep: int | None) -> None:
@@ -305,6 +337,7 @@ def _save(run: Path, state: _State, keep: int | None) -> None:
                 keep=keep,
                 moments=moments,
                 random=random,
+                notes=state.notes,
             )
     strategy.team.wait()
 
@@ -318,52 +351,3 @@ def _budget(strategy: Strategy, recipe: Recipe, progress: Progress) -> Budget:
     least = -strategy.team.largest(-budget.max_tokens)
     progress.max_tokens = least
     return Budget(least, budget.reason)
-
-
-def _evaluate(
-    strategy: Strategy,
-    evals: Sequence[tuple[str, EncodedData]],
-    step: int,
-    log: RunLog | Silence,
-    budget: int,
-) -> None:
-    for name, encoded in evals:
-        started = time.perf_counter()
-        rewards = rewards_of_windows(strategy, encoded, budget)
-        evaluation = evaluate_groups(strategy.model, encoded, rewards=rewards)
-        log.evaluation(step, name, evaluation.metrics, time.perf_counter() - started)
-
-
-def _finish(
-    run: Path, recipe: Recipe, data: PreparedData, state: _State, log: RunLog | Silence
-) -> None:
-    """Write `model/`, then evaluate what was written, not what is in memory."""
-    with state.strategy.whole() as model:
-        if model is None:
-            return
-        drop_features(run)
-        with whole_directory(run / "model", replace=True) as directory:
-            save_plain(model, directory, DTYPES[recipe.model.dtype])
-        if is_adapter(model):
-            with whole_directory(run / "adapter", replace=True) as directory:
-                save_adapter(model, directory)
-    if not data.evals:
-        return
-    device = str(state.model.device)
-    state.model.to("cpu")
-    written = load_reward_model(str(run / "model"), device=device, engine=state.model.engine.name)
-    for name, encoded in data.evals:
-        started = time.perf_counter()
-        evaluation = evaluate_groups(written, encoded)
-        about = {
-            **data.about[name],
-            "name": name,
-            "model": str(run / "model"),
-            "step": state.progress.step,
-            "template_hash": written.metadata.template_hash,
-            "max_length": recipe.train.max_length,
-            "dtype": str(next(written.parameters()).dtype).removeprefix("torch."),
-            "engine": written.engine.name,
-        }
-        write_evaluation(evaluation, run / "eval" / name, about)
-        log.evaluation(state.progress.step, name, evaluation.metrics, time.perf_counter() - started)

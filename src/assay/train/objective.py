@@ -8,9 +8,11 @@ from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
 from assay.errors import ConfigError
 from assay.losses import objective_of
+from assay.model.heads import HEADS_FILE
 from assay.model.membership import give_members
 from assay.model.reader import locate_for_training
 from assay.model.reward_model import RewardModel
+from assay.notices import notice
 
 
 def prepare_objective(recipe: Recipe, model: RewardModel, groups: Iterable[EncodedGroup]) -> None:
@@ -31,6 +33,8 @@ def prepare_objective(recipe: Recipe, model: RewardModel, groups: Iterable[Encod
             where="loss.kind",
             mend="set loss.kind: bradley_terry, or take a decoder",
         )
+    directory = locate_for_training(recipe.model).path
     if members is not None:
-        directory = locate_for_training(recipe.model).path
         give_members(model, members, seed=recipe.train.seed, directory=directory)
+    elif (directory / HEADS_FILE).exists():
+        notice(f"{directory}: its several heads end here; their mean, its reward, is trained on")

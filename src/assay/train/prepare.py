@@ -21,7 +21,13 @@ from assay.errors import CheckpointError, ConfigError
 from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
 from assay.train.checkpoint import newest_checkpoint, step_of
-from assay.train.recipe_data import HELD_OUT, RecipeData, fingerprints, mix_and_split
+from assay.train.recipe_data import (
+    HELD_OUT,
+    RecipeData,
+    fingerprints,
+    mix_and_split,
+    warn_about_overlap,
+)
 
 _LISTED = 10_000
 """Dropped rows that run.json lists; the stores list them all."""
@@ -73,8 +79,9 @@ def prepare_data(recipe: Recipe, model: RewardModel, stores: RecipeData) -> Prep
         }
         data.counts["eval"][HELD_OUT] = _numbers(held_out)
     for name, source, store in stores.evals:
-        _warn_about_overlap(name, train.column("prompt_hash"), store)
-        data.counts["eval"][name] = _account([store], store)
+        data.counts["eval"][name] = _account([store], store) | {
+            "prompts_in_training": warn_about_overlap(name, train, store)
+        }
         data.about[name] = _about(source, store)
         data.bad_rows[f"bad_rows.{name}.jsonl"] = store.bad_rows
         data.evals.append((name, store))
@@ -152,6 +159,7 @@ def _account(stores: Sequence[StoredData], taken: EncodedData) -> dict[str, Any]
         **_numbers(taken),
         "specials_in_content": sum(account.specials_in_content for account in accounts),
         "cut_prompts": sum(account.cut_prompts for account in accounts),
+        "unread_thoughts": sum(account.unread_thoughts for account in accounts),
         "dropped": dict(dropped),
         "dropped_rows": [
             {"row": str(row.source), "reason": row.reason} for row in islice(skipped, _LISTED)
@@ -165,14 +173,6 @@ def _numbers(taken: EncodedData) -> dict[str, int]:
         "comparisons": taken.num_comparisons,
         "tokens": taken.num_tokens,
     }
-
-
-def _warn_about_overlap(name: str, train: Any, store: StoredData) -> None:
-    """An accuracy on prompts that were trained on says little."""
-    prompts = {bytes(value) for value in store.groups.column("prompt_hash")}
-    seen = {value for value in map(bytes, train) if value in prompts}
-    if seen:
-        warn(f"{len(seen)} of {len(prompts)} prompts of {name} are in the training data")
 
 
 def _say_what_was_found(train: EncodedData, model: RewardModel) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.config import Recipe, SourceConfig
+from assay.data.encoding import warn_of_unread_thoughts
 from assay.data.mixing import Share, is_held_out, mixed
 from assay.data.rendering import Renderer
 from assay.data.sources import DataSource, locate, locate_all
@@ -16,6 +17,8 @@ from assay.data.store import Account, Preparation, StoredData, check_dropped, pr
 from assay.data.store.joining import JoinedData
 from assay.data.template_classes import format_by_template
 from assay.errors import ConfigError, DataError
+from assay.notices import warn
+from assay.train.parts import part_of
 
 HELD_OUT = "held-out"
 """The name of the evaluation set that `data.held_out` makes."""
@@ -81,6 +84,8 @@ def prepare_recipe(
         )
         for source, place in zip(sources, places, strict=True)
     ]
+    unread = sum(store.account.unread_thoughts for store in stores)
+    warn_of_unread_thoughts(unread, renderer.template.name)
     count = len(recipe.data.train)
     evals = list(zip(names, sources[count:], stores[count:], strict=True))
     return RecipeData(stores[:count], evals)
@@ -130,38 +135,64 @@ def check_recipe_data(recipe: Recipe, data: RecipeData) -> None:
 def mix_and_split(recipe: Recipe, data: RecipeData) -> tuple[JoinedData, JoinedData | None]:
     """The groups to train on, and those of them that are held out for evaluation instead.
 
+    The mixture is drawn first: `data.held_out` is a part of what the recipe uses.
+
     Raises:
         ConfigError: a source has fewer groups than the recipe takes of it, or `data.held_out`
             leaves nothing on one side.
     """
-    seed, fraction = recipe.train.seed, recipe.data.held_out
-    kept, held = [], []
-    for store in data.train:
-        hashes = store.groups.column("prompt_hash")
-        out = np.zeros(len(hashes), dtype=bool)
-        if fraction:
-            out[:] = [is_held_out(bytes(value), seed, fraction) for value in hashes]
-        kept.append(store.groups.take(np.flatnonzero(~out)) if fraction else store.groups)
-        held.append(store.groups.take(np.flatnonzero(out)))
+    seed, fraction = recipe.data_seed, recipe.data.held_out
     shares = [
         Share(source.key, source.count, source.proportion, source.weight)
         for source in recipe.data.train
     ]
-    chosen = mixed([len(groups) for groups in kept], shares, seed)
-    train = [
-        groups if len(numbers) == len(groups) else groups.take(numbers)
-        for groups, numbers in zip(kept, chosen, strict=True)
+    chosen = mixed([len(store.groups) for store in data.train], shares, seed)
+    mixture = [
+        store.groups if len(numbers) == len(store.groups) else store.groups.take(numbers)
+        for store, numbers in zip(data.train, chosen, strict=True)
     ]
     if not fraction:
-        return JoinedData(data.train, train), None
-    sides = JoinedData(data.train, train), JoinedData(data.train, held)
+        return JoinedData(data.train, part_of(mixture, recipe.data.part, seed)), None
+    kept, held = [], []
+    for groups in mixture:
+        hashes = groups.column("prompt_hash")
+        out = np.array([is_held_out(bytes(value), seed, fraction) for value in hashes], dtype=bool)
+        kept.append(groups.take(np.flatnonzero(~out)))
+        held.append(groups.take(np.flatnonzero(out)))
+    kept = part_of(kept, recipe.data.part, seed)
+    sides = JoinedData(data.train, kept), JoinedData(data.train, held)
     _check_sides(recipe, *sides)
     return sides
 
 
+def prompts_in_training(train: JoinedData, store: StoredData) -> tuple[int, int]:
+    """How many prompts of an evaluation set are trained on, and how many it has.
+
+    Prompts are the same where their normalised texts are.
+    """
+    prompts = {bytes(value) for value in store.groups.column("prompt_hash")}
+    trained = {bytes(value) for value in train.column("prompt_hash")}
+    return len(prompts & trained), len(prompts)
+
+
+def warn_about_overlap(name: str, train: JoinedData, store: StoredData) -> int:
+    """Say that an evaluation set shares prompts with training, where it does; gives their number.
+
+    An accuracy on prompts that were trained on says little.
+    """
+    shared, prompts = prompts_in_training(train, store)
+    if shared:
+        warn(
+            f"{shared} of {prompts} prompts of {name} are in the training data (case, width and "
+            "white space do not count); `assay audit --test --fix` writes training rows without "
+            "them"
+        )
+    return shared
+
+
 def _check_sides(recipe: Recipe, train: JoinedData, held: JoinedData) -> None:
     """Both sides have something to say; better now than after the training."""
-    what = f"data.held_out {recipe.data.held_out} with seed {recipe.train.seed}"
+    what = f"data.held_out {recipe.data.held_out} with seed {recipe.data_seed}"
     if not len(train.groups):
         raise ConfigError(f"{what} holds back every prompt", mend="lower data.held_out")
     if all(c.outcome == "tie" for group in held.groups for c in group.comparisons):
@@ -203,6 +234,15 @@ def source_name(source: SourceConfig) -> str:
         return source.name
     stem = source.path.removeprefix("sample:").rsplit("/", 1)[-1].split(".")[0] or "data"
     return f"{stem}-{source.split}" if source.split else stem
+
+
+def evaluation_names(recipe: Recipe) -> list[str]:
+    """The names of all evaluation sets, in the order in which they are evaluated.
+
+    Raises:
+        ConfigError: two have one name.
+    """
+    return ([HELD_OUT] if recipe.data.held_out else []) + _names_of_evals(recipe)
 
 
 def _names_of_evals(recipe: Recipe) -> list[str]:

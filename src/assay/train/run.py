@@ -5,12 +5,13 @@ run.json               versions, seeds, data fingerprints, dropped rows
 train.log              lines for people
 train_log.jsonl        lines for programs (fields: assay.train.log.RunLog)
 checkpoints/step-N/
-model/                 the trained model, a plain Hugging Face directory
+model/                 the trained model, a plain Hugging Face directory, with a card
 adapter/               LoRA runs: the adapter it was merged from
 eval/NAME/             results.json, comparisons.jsonl
+trackers.json          what trackers know of the run, where the recipe reports to any that needs it
 bad_rows.jsonl         rows that could not be read, where the recipe skips them (of an evaluation
                        set: bad_rows.NAME.jsonl)
-tensorboard/           where the recipe reports to it
+tensorboard/, wandb/, swanlog/   where the recipe reports to them
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ _FREE = {
     ("train", "eval_steps"),
     ("train", "save_steps"),
     ("train", "save_total_limit"),
+    ("train", "early_stopping_patience"),
+    ("train", "load_best_model_at_end"),
     ("train", "report_to"),
     ("data", "eval"),
 }
@@ -52,6 +55,23 @@ _BITS = {("train", "max_tokens_per_pack"), ("train", "gradient_checkpointing")}
 may be changed on resuming, with a warning."""
 _DECIDES_BITS = ("num_threads", "cpu_capability", "engine", "strategy", "num_processes")
 """Of run.json: what the order of sums depends on."""
+
+
+def origin(checkpoint: Path) -> Path:
+    """The directory that says what run wrote a checkpoint: itself, wherever it was copied to."""
+    checkpoint = checkpoint.resolve()
+    return checkpoint if (checkpoint / RECIPE).exists() else checkpoint.parents[1]
+
+
+def notes_of(recipe: Recipe, described: dict[str, Any]) -> dict[str, str]:
+    """The files that let `origin` say of a checkpoint what run it is of.
+
+    Args:
+        recipe: of the run.
+        described: what `describe_run` returned.
+    """
+    kept = {key: described[key] for key in ("data", *_DECIDES_BITS) if key in described}
+    return {RECIPE: dump_recipe(recipe), RUN: json.dumps(kept, ensure_ascii=False, indent=2) + "\n"}
 
 
 def check_same_recipe(recipe: Recipe, run: Path) -> None:
@@ -146,15 +166,15 @@ def check_same_data(began: Path, data: dict[str, str]) -> None:
 
 def describe_run(
     run: Path, recipe: Recipe, data: dict[str, str], counts: dict[str, Any], *, began: Path | None
-) -> None:
-    """Write `run.json`; on resuming, warn where the last bits may differ.
+) -> dict[str, Any]:
+    """Write `run.json`, and return it; on resuming, warn where the last bits may differ.
 
     Args:
         run: the run directory.
         recipe: what it does.
         data: fingerprints of the training data.
         counts: what was kept and dropped, and the engine.
-        began: on resuming, the run that wrote the checkpoint.
+        began: on resuming, the `origin` of the checkpoint.
 
     Raises:
         OutputError: no space, no permission.
@@ -179,6 +199,18 @@ def describe_run(
         _warn_about_bits(before, now, recipe)
     with output_errors(run):
         write_text(run / RUN, json.dumps(described, ensure_ascii=False, indent=2) + "\n")
+    return described
+
+
+def flat_settings(recipe: Recipe) -> dict[str, Any]:
+    """Every field of a recipe by its dotted name, as trackers take them."""
+    values = recipe.model_dump(mode="json")
+    found = {".".join(key): _at(values, key) for key in _leaves(values)}
+    plain = (str, int, float, bool)
+    return {
+        key: value if value is None or isinstance(value, plain) else json.dumps(value)
+        for key, value in found.items()
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import yaml
 
 from assay.config import Recipe
 from assay.model.loading import resolve_device, resolve_dtype
-from assay.train.run import RECIPE
+from assay.train.run import RECIPE, origin
 from assay.train.strategy.team import Team, device_of
 
 
@@ -26,7 +26,7 @@ def settle_dtype(recipe: Recipe, checkpoint: Path | None, *, resume: bool, team:
         return recipe
     places = [Path(recipe.output_dir)] if resume else []
     if checkpoint is not None:
-        places.insert(0, checkpoint.resolve().parents[1])
+        places.insert(0, origin(checkpoint))
     known = [dtype for place in places if (dtype := _dtype_of(place)) is not None]
     if known:
         dtype = known[0]

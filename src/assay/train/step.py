@@ -13,10 +13,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
 from assay.data.rendering import TokenIds
-from assay.errors import DataError, DivergenceError, ResourceError
+from assay.errors import DataError, ResourceError
 from assay.losses import Objective, Pairs, objective_of, pairs_of
-from assay.model.reward_model import RewardModel, giving_members
+from assay.model.reward_model import RewardModel, giving
 from assay.model.rewards import is_out_of_memory, passes_of, rewards_of_sequences
+from assay.train.divergence import divergence
 from assay.train.split import backward_in_packs
 from assay.train.strategy.protocol import Strategy
 from assay.train.strategy.single import Single
@@ -119,7 +120,7 @@ def train_step(
         )
     shared.zero_grad()
     packs = model.engine.pack([group.sequences for group in groups], max_tokens)
-    with giving_members(model, objective.num_members is not None):
+    with giving(model, "rewards" if objective.num_members is None else "members"):
         parts = {
             number: _pass(
                 shared,
@@ -138,7 +139,7 @@ def train_step(
         norm = shared.clip(recipe.train.max_grad_norm)
         result.grad_norm = float(norm)
         if not torch.isfinite(norm):
-            raise _divergence("the gradient", groups)
+            raise divergence("the gradient", groups, shared, objective, max_tokens)
         shared.step()
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -169,7 +170,7 @@ def _pass(
     def loss_of(rewards: Tensor) -> Tensor:
         loss = sum_of(rewards) / units
         if not torch.isfinite(loss):
-            raise _divergence("the loss", groups)
+            raise divergence("the loss", groups, strategy, objective, max_tokens)
         return loss
 
     before = replace(model.computed)
@@ -224,7 +225,7 @@ def _last_rewards(
 ) -> Tensor:
     """The reward of each sequence, from whatever the loss has read of it."""
     if model.heads is not None and rewards.ndim == 2:
-        return model.heads.rewards(rewards)
+        return model.heads.rewards(rewards) + model.metadata.reward_offset
     if starts is None:
         return rewards
     counts = [len(ids) - start for ids, start in zip(sequences, starts, strict=True)]
@@ -255,12 +256,3 @@ def _shortage(
         mend = "lower train.max_length, or set train.gradient_checkpointing: true"
     rows = f"{len(groups)} groups" if len(groups) > 1 else f"the group of {groups[0].group.source}"
     return ResourceError(f"out of memory in a pack of {rows}, {tokens} tokens", mend=mend)
-
-
-def _divergence(what: str, groups: Sequence[EncodedGroup]) -> DivergenceError:
-    rows = [str(group.group.source) for group in groups]
-    more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-    return DivergenceError(
-        f"{what} is not finite in the batch of rows {', '.join(rows[:8])}{more}",
-        mend="lower train.learning_rate, or look at these rows",
-    )

@@ -1,14 +1,46 @@
-"""Ctrl-C and SIGTERM: finish the step, checkpoint, then exit."""
+"""Ctrl-C and SIGTERM: while training, finish the step, checkpoint, then exit; else exit at once."""
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 from assay.notices import notice
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 0}
+_ENDED = 128 + signal.SIGTERM
+"""What SIGTERM before the first step exits with: there is no checkpoint that has what was done."""
+
+
+@contextmanager
+def ending_on_sigterm(active: bool) -> Iterator[None]:
+    """While a run is loaded, SIGTERM ends the process as Ctrl-C does: cleaning up, with a word.
+
+    Args:
+        active: off where a launcher has processes end each other.
+    """
+    if not active:
+        yield
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner:  # Processes that prepare data inherit this.
+            notice("SIGTERM: ended before the first step")
+        raise SystemExit(_ENDED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Stopped(BaseException):
+    """A signal has come where nothing needs to be finished."""
 
 
 class StopRequest:
@@ -22,6 +54,8 @@ class StopRequest:
     def __init__(self, *, announce: bool = True) -> None:
         self.signal: signal.Signals | None = None
         self._announce = announce
+        self._may_raise = announce
+        self._at_once = False
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -38,6 +72,22 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A block that a signal, also one that has come before, ends: all is in a checkpoint.
+
+        Of several processes none is ended here: they would leave the others waiting.
+        """
+        self._at_once = self._may_raise
+        try:
+            if self._at_once and self.signal is not None:
+                raise _Stopped
+            yield
+        except _Stopped:
+            notice("stopped before all was written; going on does it again")
+        finally:
+            self._at_once = False
+
     def agreed(self, signals: Iterable[signal.Signals | None]) -> signal.Signals | None:
         """The signal that any process has got; from then on this one has it, too."""
         found = next((one for one in signals if one is not None), None)
@@ -51,6 +101,8 @@ class StopRequest:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        if self._at_once:
+            raise _Stopped
         if self._announce:
             notice(
                 f"{self.signal.name}: finishing the step, then a checkpoint (again to stop at once)"

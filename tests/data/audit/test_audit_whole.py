@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import pytest
 
 from assay.data.audit import Audit, AuditReport, audit, check_fix, write_fixed
 from assay.data.audit import thresholds as limit
-from assay.data.audit.findings import Finding
+from assay.data.audit.findings import Example, Finding
 from assay.data.audit.page import html_page
 from assay.data.audit.places import without_directory
-from assay.data.audit.report import FileAccount, Reason
+from assay.data.audit.report import FileAccount, Reason, SpecialTokens
 from assay.data.audit.shortcuts import Shortcut
 from assay.data.audit.verdict import judge
 from assay.data.loading import load_groups
@@ -350,6 +351,129 @@ def test_the_page_escapes_what_the_data_holds(write_rows: WriteRows) -> None:
     assert "&lt;script&gt;" in page
     assert "a&amp;b.jsonl" in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+# Several files: which one it is.
+
+
+def test_the_file_that_is_unsafe_is_named(write_rows: WriteRows) -> None:
+    clean = write_rows(clean_rows(300), "clean.jsonl")
+    bad = [{"prompt": "q", "chosen": "a"}, {"prompt": 1, "chosen": "a", "rejected": "b"}]
+    few = clean_rows(309)[300:]
+    broken = write_rows([*few, *bad], "broken.jsonl")
+    report = audit(sources(clean, broken)).report
+    # 2 of 311 rows are below 5%, 2 of 11 above.
+    assert [(file.file, file.rows, file.safe_to_train) for file in report.by_file] == [
+        (str(clean), 300, "yes"),
+        (str(broken), 11, "no"),
+    ]
+    (reason,) = report.by_file[1].reasons
+    assert reason.text == "2 of 11 rows cannot be read (18.2%)"
+    assert reason.places == [f"{broken}:10", f"{broken}:11"]
+    assert report.verdict.safe_to_train == "yes, with care"
+    assert [r.text for r in report.verdict.reasons] == [
+        "2 of 311 rows cannot be read (0.6%)",
+        f"by itself no: {broken}",
+    ]
+    (finding,) = (f for f in report.findings if f.name == "bad rows")
+    assert finding.by_file == {str(broken): 2}
+    assert [(flaw.count, flaw.first) for flaw in report.bad_rows] == [
+        (1, f"{broken}:10"),
+        (1, f"{broken}:11"),
+    ]
+    # Shown without the directory, and in the page.
+    assert without_directory(report).by_file[1].file == "broken.jsonl"
+    assert "File by file" in html_page(report)
+    alone = audit(sources(broken)).report
+    assert [file.safe_to_train for file in alone.by_file] == ["no"]
+    assert "File by file" not in html_page(alone)
+
+
+def test_leaks_and_rules_of_each_file(write_rows: WriteRows) -> None:
+    leak = write_rows([*clean_rows(60), row("Test 1?", "aaaa", "bbbb")], "leak.jsonl")
+    longer = [row(f"{n} of what?", f"{n} " * 9, f"{n}") for n in range(100)]
+    skewed = write_rows(longer, "skewed.jsonl")
+    test = write_rows([row(f"test {n}?", "x", "y") for n in range(50)], "test.jsonl")
+    report = audit(sources(leak, skewed), test=sources(test)).report
+    reasons = {Path(file.file).name: file.reasons for file in report.by_file}
+    # 1 of 50 test prompts is above 1%, whatever its share of the rows.
+    assert [(r.severity, r.text) for r in reasons["leak.jsonl"]] == [
+        ("stops", "1 of 61 rows have a prompt of the test split (1.6%)")
+    ]
+    told = [r.text for r in reasons["skewed.jsonl"]]
+    assert any(text.startswith("'longer wins' alone is right on 100.0%") for text in told)
+    assert not any("test split" in text for text in told)
+
+
+def test_two_files_that_contradict_each_other(write_rows: WriteRows) -> None:
+    one = write_rows([*clean_rows(20), row("q1", "AAA", "BBB")], "one.jsonl")
+    two = write_rows([*clean_rows(40)[20:], row("q1", "BBB", "AAA")], "two.jsonl")
+    report = audit(sources(one, two)).report
+    (finding,) = (f for f in report.findings if f.name == "contradictory pairs")
+    assert finding.by_file == {str(one): 1, str(two): 1}
+    assert all("1 of 21 rows prefer A to B" in f.reasons[0].text for f in report.by_file)
+
+
+def test_rows_are_used_bad_or_left_out(write_rows: WriteRows) -> None:
+    def answers(count: int, comparisons: list[dict[str, Any]]) -> dict[str, Any]:
+        made = [{"messages": [{"role": "assistant", "content": f"r{n}"}]} for n in range(count)]
+        prompt = [{"role": "user", "content": f"{count} answers"}]
+        return {
+            "assay_group": 1,
+            "prompt": prompt,
+            "responses": made,
+            "comparisons": comparisons,
+        }
+
+    first = {"a": 0, "b": 1, "outcome": "a"}
+    groups = write_rows([answers(3, [first]), answers(2, []), {"assay_group": 1}], "g.jsonl")
+    rated = {"correctness": 4, "coherence": 4, "complexity": 2, "verbosity": 2}
+    rows = [
+        {"prompt": "q", "response": "r1", "helpfulness": 1} | rated,
+        {"prompt": "q", "response": "r2", "helpfulness": 2} | rated,
+        {"prompt": "alone", "response": "r", "helpfulness": 2} | rated,
+        {"prompt": "q", "response": "r1", "helpfulness": 1} | rated,
+    ]
+    ratings = write_rows(rows, "r.jsonl")
+    report = audit(sources(groups, ratings)).report
+    numbers = [(f.rows, f.used, f.bad_rows, f.left_out) for f in report.files]
+    assert numbers == [
+        (3, 1, 1, {"no comparison": 1}),
+        (4, 2, 0, {"repeated response": 1, "no other response to its prompt": 1}),
+    ]
+    assert report.as_json()["files"][1]["used"] == 2
+    (bad,) = (f for f in report.findings if f.name == "bad rows")
+    assert (bad.count, bad.of) == (1, 7)
+
+
+def test_the_documentation_names_every_key_of_the_report(write_rows: WriteRows) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "audit.md").read_text(encoding="utf-8")
+    table = text[text.index("## `report.json`") : text.index("## Cost")]
+    said = set(re.findall(r"`(\w+)`", table))
+    report = audit(sources(write_rows([*clean_rows(2), row("q", "a", "a"), {"prompt": 1}]))).report
+    whole = report.as_json()
+    keys = set(whole) | set(whole["composition"])
+    for part in ("by_file", "files", "bad_rows", "histograms", "findings", "shortcuts"):
+        keys |= set(whole[part][0])
+    for part in (whole["verdict"], whole["verdict"]["reasons"][0]):
+        keys |= set(part)
+    keys |= {field.name for field in fields(SpecialTokens)} | {
+        field.name for field in fields(Example)
+    }
+    assert keys <= said
+    assert said <= keys | {
+        "yes",
+        "no",
+        "stops",
+        "care",
+        "train",
+        "test",
+        "against",
+        "characters",
+    } | {
+        "left_out",
+        "tokens",
+    }
 
 
 # The verdict's limits: a share on either side of each.

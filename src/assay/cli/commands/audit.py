@@ -97,11 +97,7 @@ def _show(report: AuditReport, fixed: Fixed | None, *, json: bool) -> None:
 
 
 def _tokenizer(name: str) -> PreTrainedTokenizerBase:
-    from assay.data.rendering import load_tokenizer
-    from assay.model.locate import adapter_base, locate_model
+    from assay.model.locate import locate_model
+    from assay.model.reader import tokenizer_of
 
-    located = locate_model(name, needs_weights=False)
-    directory = located.path
-    if located.kind == "adapter" and not (directory / "tokenizer_config.json").exists():
-        directory = locate_model(adapter_base(directory, None)).path
-    return load_tokenizer(str(directory))
+    return tokenizer_of(locate_model(name, needs_weights=False), None)

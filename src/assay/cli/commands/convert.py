@@ -67,6 +67,15 @@ def convert(
         int | None,
         typer.Option(min=0, help="mindrecord: default the tokenizer's padding, else end token."),
     ] = None,
+    max_dropped: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="mindrecord: stop if more than this part of the comparisons is left out "
+            "(default: 0.05).",
+        ),
+    ] = None,
 ) -> None:
     """Write preference rows in another schema, and say what it cannot hold.
 
@@ -83,6 +92,7 @@ def convert(
         "--seq-length": seq_length,
         "--padding-side": padding_side,
         "--pad-token-id": pad_token_id,
+        "--max-dropped": max_dropped,
     }
     if to == "mindrecord":
         _to_mindrecord(sources, output, options, for_mindrecord)
@@ -104,9 +114,11 @@ def _to_mindrecord(
     sources: list[DataSource], output: Path, options: ConvertOptions, given: dict[str, Any]
 ) -> None:
     from assay.data.mindrecord import (
+        MAX_DROPPED,
         NAME,
         convert_to_mindrecord,
         padding_of,
+        padding_told,
         plain_renderer,
         show_sample,
     )
@@ -135,8 +147,9 @@ def _to_mindrecord(
         options,
         seq_length=given["--seq-length"],
         pad_token_id=padding,
+        max_dropped=MAX_DROPPED if given["--max-dropped"] is None else given["--max-dropped"],
     )
     show_sample(summary.sample, tokenizer)
-    show_account(summary.account, NAME)
+    show_account(summary.account, NAME, [padding_told(tokenizer, padding)])
     skipped = (summary.account.left_out + summary.account.skipped).total()
     print(f"count {summary.account.rows}, skipped {skipped}: {output} and {output.name}.db")

@@ -33,12 +33,22 @@ def prepare(
     as YAML sections or flags --section.field VALUE; loads no weights. Run again after a kill, it
     goes on where it was.
     """
-    checked = load_recipe(recipe, context.args, plugins=plugin or ())
+    flags = list(context.args)
+    if recipe is not None and recipe.startswith("-"):
+        flags.insert(0, recipe)
+        recipe = None
+    # Nothing is trained, so that no run directory need be named.
+    checked = load_recipe(recipe, ["--output_dir", "none", *flags], plugins=plugin or ())
 
     from assay.data.plugins import load_plugins
     from assay.data.store import print_table
     from assay.model.reader import reader_for_training
-    from assay.train.recipe_data import check_recipe_data, mix_and_split, prepare_recipe
+    from assay.train.recipe_data import (
+        check_recipe_data,
+        mix_and_split,
+        prepare_recipe,
+        warn_about_overlap,
+    )
 
     load_plugins(checked.plugins)
     renderer = reader_for_training(checked.model)
@@ -55,6 +65,8 @@ def prepare(
     typer.echo(f"to train on: {_told(train)}")
     if held_out is not None:
         typer.echo(f"held out: {_told(held_out)}")
+    for name, _, store in data.evals:
+        warn_about_overlap(name, train, store)
 
 
 def _told(data: EncodedData) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.options import (
+    Base,
     Columns,
     Format,
     Input,
@@ -26,6 +27,7 @@ def render(
     model: Annotated[str | None, typer.Option(help="Read as this model does.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="A directory with a tokenizer.")] = None,
     template: Template = None,
+    base: Base = None,
     format: Format = "auto",
     row: Annotated[int, typer.Option(min=1, help="Which row, counted from 1.")] = 1,
     label: Label = None,
@@ -42,4 +44,4 @@ def render(
     from assay.model.reader import open_reader
 
     source = source_of(input, format, label, split, revision, columns, plugin)
-    show_row(open_reader(model, tokenizer, template), source, row)
+    show_row(open_reader(model, tokenizer, template, base), source, row)

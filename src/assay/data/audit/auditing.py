@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from assay.data.audit.by_file import verdicts_by_file
 from assay.data.audit.collecting import Collector
 from assay.data.audit.duplicates import answers_per_prompt
+from assay.data.audit.findings import Finding
 from assay.data.audit.judging import Met, findings_of, removals_of
 from assay.data.audit.leaks import Benchmark, ExactPrompts
 from assay.data.audit.lengths import Lengths, characters, tokens_of
-from assay.data.audit.reading import check_places, read_benchmark, read_preferences, read_test
-from assay.data.audit.report import Audit, AuditReport, FileAccount, SpecialTokens
-from assay.data.audit.shortcuts import Shortcut, shortcut
-from assay.data.audit.signals import POSITION, RULES, TOKENS
-from assay.data.audit.verdict import judge
-from assay.data.formats import get_format
+from assay.data.audit.reading import (
+    check_places,
+    flaws_of,
+    read_benchmark,
+    read_preferences,
+    read_test,
+)
+from assay.data.audit.report import (
+    Audit,
+    AuditReport,
+    FileAccount,
+    FileVerdict,
+    Flaw,
+    SpecialTokens,
+)
+from assay.data.audit.rules import rules_of
+from assay.data.audit.verdict import judge, judge_files
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource
 from assay.data.special_tokens import SpecialTokenGuard
@@ -56,8 +68,9 @@ def audit(
     test_lengths: dict[str, Lengths] = {}
     test_prompts = ExactPrompts()
     bad_rows: list[BadRow] = []
+    bad_test_rows: list[BadRow] = []
     for source in test:
-        files.append(read_test(source, measure, test_lengths, test_prompts, []))
+        files.append(read_test(source, measure, test_lengths, test_prompts, bad_test_rows))
     benchmarks = [(source.path, Benchmark()) for source in against]
     for source, (_, texts) in zip(against, benchmarks, strict=True):
         files.append(read_benchmark(source, texts))
@@ -65,27 +78,45 @@ def audit(
     met = Met(test_prompts if test else None, benchmarks)
     guard = SpecialTokenGuard(tokenizer) if tokenizer is not None else None
     collector = Collector(measure, met.look_for, in_tokens=tokenizer is not None, guard=guard)
-    accounts = [read_preferences(source, "train", collector.add, bad_rows) for source in train]
-    report = _report(collector, met, bad_rows, [*accounts, *files], test_lengths, model)
+    rows_of_files: Counter[str] = Counter()
+    accounts = [
+        read_preferences(source, "train", collector.add, bad_rows, rows_of_files)
+        for source in train
+    ]
+    findings = findings_of(collector, met, bad_rows, sum(file.rows for file in accounts))
+    report = _report(
+        collector,
+        findings,
+        met.judged_shares(),
+        verdicts_by_file(collector, met, findings, rows_of_files),
+        flaws_of([*bad_rows, *bad_test_rows]),
+        [*accounts, *files],
+        test_lengths,
+        model,
+    )
     return Audit(report, removals_of(collector.rows, met, bad_rows))
 
 
 def _report(
     collector: Collector,
-    met: Met,
-    bad_rows: Sequence[BadRow],
+    findings: list[Finding],
+    judged_shares: dict[str, float],
+    by_file: list[FileVerdict],
+    flaws: list[Flaw],
     files: list[FileAccount],
     test_lengths: dict[str, Lengths],
     model: str | None,
 ) -> AuditReport:
-    findings = findings_of(collector, met, bad_rows)
-    rules = _shortcuts(collector)
+    rules = rules_of(collector)
     specials = _special_tokens(collector) if model is not None else None
     lengths = [*collector.lengths.items(), *test_lengths.items()]
     comparisons = len(collector.prompt_of_comparison)
+    verdict = judge(findings, rules, comparisons, specials, judged_shares)
     return AuditReport(
-        verdict=judge(findings, rules, comparisons, specials, met.judged_shares()),
+        verdict=judge_files(verdict, by_file),
+        by_file=by_file,
         files=files,
+        bad_rows=flaws,
         unit="characters" if model is None else "tokens",
         model=model,
         lengths=[entry.row(name) for name, entry in lengths],
@@ -97,30 +128,10 @@ def _report(
     )
 
 
-def _shortcuts(collector: Collector) -> list[Shortcut]:
-    if not collector.prompt_of_comparison:
-        return []
-    prompts = np.array(collector.prompt_of_comparison)
-    names = {rule.name: (rule.name, rule.more, rule.less) for rule in RULES}
-    names[TOKENS[0]] = TOKENS
-    found = [
-        shortcut(names[name], np.array(signs, dtype=np.int8), prompts)
-        for name, signs in collector.signs.items()
-    ]
-    used = [
-        positions
-        for (_, name), positions in collector.positions.items()
-        # Formats whose fields are called chosen and rejected count where a first answer loses.
-        if positions.signs and (get_format(name).two_way or min(positions.signs) < 0)
-    ]
-    if used:
-        signs = np.concatenate([np.array(entry.signs, dtype=np.int8) for entry in used])
-        prompts = np.concatenate([np.array(entry.prompts) for entry in used])
-        found.append(shortcut(POSITION, signs, prompts))
-    return found
-
-
 def _special_tokens(collector: Collector) -> SpecialTokens:
     rows = collector.rows_with_specials
     places = [str(collector.rows[number].source) for number in rows[:_PLACES]]
-    return SpecialTokens(len(rows), dict(collector.specials.most_common()), places)
+    tokens: Counter[str] = Counter()
+    for found in collector.specials.values():
+        tokens.update(found)
+    return SpecialTokens(len(rows), dict(tokens.most_common()), places)

@@ -67,9 +67,14 @@ class Collector:
         self.shape = Shape()
         self.signs: dict[str, array[int]] = {rule.name: array("b") for rule in RULES}
         self.prompt_of_comparison: array[int] = array("q")
+        self.file_of_comparison: array[int] = array("q")
+        """By the number of the file."""
+        self.files: dict[str, int] = {}
+        """Their numbers, in order of appearance."""
         self.positions: dict[tuple[str, str], Positions] = {}
         """By file and format."""
-        self.specials: Counter[str] = Counter()
+        self.specials: dict[str, Counter[str]] = {}
+        """By file."""
         self.rows_with_specials: list[int] = []
         self._measure = measure
         self._on_prompt = on_prompt
@@ -114,9 +119,11 @@ class Collector:
         prompt_words = set(words(joined(group.prompt).lower()))
         signals = [signals_of(text, prompt_words) for text in texts]
         positions = self.positions.setdefault((group.source.file, format), Positions())
+        file = self.files.setdefault(group.source.file, len(self.files))
         for comparison in group.comparisons:
             if comparison.winner_loser and hashes[comparison.a] != hashes[comparison.b]:
                 self._compare(comparison.winner_loser, signals, lengths, prompt)
+                self.file_of_comparison.append(file)
                 positions.signs.append(1 if comparison.outcome == "a" else -1)
                 positions.prompts.append(prompt)
 
@@ -140,7 +147,7 @@ class Collector:
         messages = [*group.prompt, *(m for r in group.responses for m in r.messages)]
         found = self._guard.find(messages, group.tools, group.template_kwargs)
         if found:
-            self.specials.update(found)
+            self.specials.setdefault(group.source.file, Counter()).update(found)
             self.rows_with_specials.append(row)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from assay.data.audit.collecting import RowFacts
+from assay.data.records import Source
 
 SHOWN = 20
 """Examples that a report holds of each finding."""
@@ -25,6 +27,7 @@ class Finding:
     """One kind of flaw: how many `of` all `unit` (rows, answers) have it, their share, examples.
 
     `title` is what those do, a verb and its object. `detail` says in words what else was counted.
+    `by_file` has the `count` of each training file that has some.
     """
 
     name: str
@@ -35,21 +38,25 @@ class Finding:
     share: float
     detail: str
     examples: list[Example]
+    by_file: dict[str, int] = field(default_factory=dict)
 
 
 def finding(
     name: str,
     title: str,
-    count: int,
+    found: Sequence[Source],
     of: int,
     examples: Iterable[Example],
     *,
     detail: str = "",
     unit: str = "rows",
 ) -> Finding:
-    """A finding of `count` units among `of`, with its first examples."""
+    """A finding of all that stand at the places `found`, among `of`, with its first examples."""
+    count = len(found)
     share = count / of if of else 0.0
-    return Finding(name, title, count, of, unit, share, detail, list(islice(examples, SHOWN)))
+    shown = list(islice(examples, SHOWN))
+    by_file = dict(Counter(place.file for place in found))
+    return Finding(name, title, count, of, unit, share, detail, shown, by_file)
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:

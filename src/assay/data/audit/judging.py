@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from assay.data.audit.collecting import Collector, RowFacts
 from assay.data.audit.duplicates import contradictions, cycles, repeated_rows, rows_by_prompt
@@ -24,7 +25,8 @@ class Met:
         self.benchmarks = benchmarks
         self.in_test: dict[int, Match] = {}
         self.contaminated: dict[int, list[Match]] = {}
-        self._found: list[set[int]] = [set() for _ in benchmarks]
+        self._found: list[dict[int, set[int]]] = [{} for _ in benchmarks]
+        """Of each benchmark, by row, the numbers of its texts."""
 
     def look_for(self, row: int, prompt: str, normal: str) -> None:
         """Compare one row's prompt with all that training must not hold."""
@@ -35,18 +37,18 @@ class Met:
             matches = texts.find(prompt, normal)
             if matches:
                 self.contaminated.setdefault(row, []).extend(matches)
-                found.update(match.number for match in matches)
+                found[row] = {match.number for match in matches}
 
-    def judged_shares(self) -> dict[str, float]:
-        """Shares of the test prompts, and of the benchmark hit most, that training holds."""
+    def judged_shares(self, rows: Collection[int] | None = None) -> dict[str, float]:
+        """Shares of the test prompts, and of the benchmark hit most, that these rows hold."""
         shares = [
-            len(found) / len(texts)
+            len(_numbers(found, rows)) / len(texts)
             for (_, texts), found in zip(self.benchmarks, self._found, strict=True)
             if len(texts)
         ]
         judged = {"contaminated": max(shares, default=0.0)}
         if self.test is not None and self.test.places:
-            judged["prompts in the test split"] = self._test_prompts() / len(self.test.places)
+            judged["prompts in the test split"] = self._test_prompts(rows) / len(self.test.places)
         return judged
 
     def told(self) -> tuple[str, str]:
@@ -55,30 +57,41 @@ class Met:
         if self.test is not None:
             test = f"{self._test_prompts()} of {len(self.test.places)} test prompts"
         benchmarks = ", ".join(
-            f"{len(found)} of {len(texts)} texts of {name}"
+            f"{len(_numbers(found))} of {len(texts)} texts of {name}"
             for (name, texts), found in zip(self.benchmarks, self._found, strict=True)
         )
         return test, benchmarks
 
-    def _test_prompts(self) -> int:
-        return len({match.number for match in self.in_test.values()})
+    def _test_prompts(self, rows: Collection[int] | None = None) -> int:
+        return len(_numbers({row: {match.number} for row, match in self.in_test.items()}, rows))
 
 
-def findings_of(collector: Collector, met: Met, bad_rows: Sequence[BadRow]) -> list[Finding]:
-    """All findings, those that weigh most first; split and benchmark ones where files are named."""
+def _numbers(found: Mapping[int, set[int]], rows: Collection[int] | None = None) -> set[int]:
+    """The numbers of the texts that some rows meet, or all."""
+    among = found if rows is None else found.keys() & rows
+    return set().union(*(found[row] for row in among))
+
+
+def findings_of(
+    collector: Collector, met: Met, bad_rows: Sequence[BadRow], num_rows: int
+) -> list[Finding]:
+    """All findings, those that weigh most first; split and benchmark ones where files are named.
+
+    Bad rows are among all `num_rows`, which are more than those collected.
+    """
     rows = collector.rows
     of_rows = len(rows)
     bad = (Example([str(row.source)], f"{row.what}; {row.mend}") for row in bad_rows)
     found = [
         *_met_findings(rows, met),
-        finding("bad rows", "cannot be read", len(bad_rows), of_rows + len(bad_rows), bad),
+        finding("bad rows", "cannot be read", [row.source for row in bad_rows], num_rows, bad),
     ]
     denied = contradictions(rows)
     found.append(
         finding(
             "contradictory pairs",
             "prefer A to B where others prefer B to A",
-            len({number for numbers in denied for number in numbers}),
+            _places(rows, {number for numbers in denied for number in numbers}),
             of_rows,
             (example(rows, numbers) for numbers in denied),
             detail=counted(len(denied), "pair of answers", "pairs of answers"),
@@ -89,7 +102,7 @@ def findings_of(collector: Collector, met: Met, bad_rows: Sequence[BadRow]) -> l
         finding(
             "preference cycles",
             "prefer answers in a circle",
-            len({number for numbers in circles for number in numbers}),
+            _places(rows, {number for numbers in circles for number in numbers}),
             of_rows,
             (example(rows, numbers) for numbers in circles),
             detail=counted(len(circles), "circle"),
@@ -100,7 +113,7 @@ def findings_of(collector: Collector, met: Met, bad_rows: Sequence[BadRow]) -> l
         finding(
             "exact duplicates",
             "repeat earlier ones",
-            len(repeats),
+            _places(rows, repeats),
             of_rows,
             (example(rows, [number, earlier]) for number, earlier in repeats.items()),
         )
@@ -145,7 +158,7 @@ def _met_findings(rows: Sequence[RowFacts], met: Met) -> Iterator[Finding]:
         yield finding(
             "prompts in the test split",
             "have a prompt of the test split",
-            len(met.in_test),
+            _places(rows, met.in_test),
             len(rows),
             (
                 Example([str(rows[number].source), match.place], rows[number].excerpt)
@@ -157,7 +170,7 @@ def _met_findings(rows: Sequence[RowFacts], met: Met) -> Iterator[Finding]:
         yield finding(
             "contaminated",
             "hold texts of the files to keep apart",
-            len(met.contaminated),
+            _places(rows, met.contaminated),
             len(rows),
             (
                 Example(
@@ -178,7 +191,7 @@ def _answer_findings(rows: Sequence[RowFacts]) -> Iterator[Finding]:
     for name, (title, has) in flawed.items():
         numbers = [number for number, flag in enumerate(has) if flag]
         examples = (example(rows, [number]) for number in numbers)
-        yield finding(name, title, len(numbers), len(rows), examples)
+        yield finding(name, title, _places(rows, numbers), len(rows), examples)
 
 
 def _same_prompts(rows: Sequence[RowFacts]) -> Iterator[Finding]:
@@ -186,7 +199,7 @@ def _same_prompts(rows: Sequence[RowFacts]) -> Iterator[Finding]:
     yield finding(
         "duplicate prompts",
         "share their prompt with others",
-        sum(map(len, shared.values())),
+        _places(rows, chain.from_iterable(shared.values())),
         len(rows),
         (example(rows, numbers) for numbers in shared.values()),
         detail=f"{counted(len(shared), 'prompt')}; normal where prompts have several comparisons",
@@ -201,7 +214,7 @@ def _near(collector: Collector) -> Iterator[Finding]:
     yield finding(
         "near-duplicate prompts",
         "have nearly the prompt of others",
-        sum(row.prompt in near for row in rows),
+        [row.source for row in rows if row.prompt in near],
         len(rows),
         (example(rows, [prompts.first_rows[number] for number in cluster]) for cluster in alike),
         detail=f"{_families(len(alike))}, similarity at least {NEAR_THRESHOLD}",
@@ -210,12 +223,16 @@ def _near(collector: Collector) -> Iterator[Finding]:
     yield finding(
         "near-duplicate answers",
         "are nearly those of others",
-        sum(map(len, alike)),
+        _places(rows, (answers.first_rows[number] for number in chain.from_iterable(alike))),
         len(answers),
         (example(rows, _unique(answers.first_rows, cluster)) for cluster in alike),
         detail=f"{_families(len(alike))} among {len(answers)} distinct answers",
         unit="answers",
     )
+
+
+def _places(rows: Sequence[RowFacts], numbers: Iterable[int]) -> list[Source]:
+    return [rows[number].source for number in numbers]
 
 
 def _families(number: int) -> str:

@@ -22,7 +22,7 @@ _STYLE = """
   --paper: #151a21; --tint: #1e252e; --chosen: #5aa9e6; --rejected: #f0a35e; --yes: #4ec583;
   --care: #e0a53a; --no: #f2776b; } }
 body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
+  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 main { max-width: 72rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.15rem; color: var(--soft); font-weight: 600; margin: 0 0 .5rem; }
 h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
@@ -39,14 +39,12 @@ ol { padding-left: 1.4rem; } li { margin: .35rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
-th.left, td.left { text-align: left; white-space: normal; overflow-wrap: anywhere;
-  min-width: 9rem; }
+  white-space: nowrap; vertical-align: top; }
+th.left, td.left { text-align: left; white-space: pre-line; min-width: 9rem; }
 caption { text-align: left; padding-bottom: .3rem; }
 .charts { display: grid; gap: 1.2rem 2rem;
   grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }
-figure { margin: 0; } figcaption { color: var(--soft); font-size: .9rem;
-  overflow-wrap: anywhere; }
+figure { margin: 0; min-width: 0; } figcaption { color: var(--soft); font-size: .9rem; }
 svg { width: 100%; height: auto; max-width: 46rem; }
 svg text { fill: var(--soft); font-size: 12px; }
 svg .grid { stroke: var(--line); } svg .half { stroke: var(--soft); }
@@ -71,6 +69,8 @@ def html_page(report: AuditReport) -> str:
     report = without_directory(report)
     parts = [
         _verdict(report),
+        _by_file(report),
+        _flaws(report),
         _lengths(report),
         _shortcuts(report),
         _findings(report.findings),
@@ -107,6 +107,30 @@ def _verdict(report: AuditReport) -> str:
         + (f"<ol>{reasons}</ol>" if reasons else "")
         + "</section>"
     )
+
+
+def _by_file(report: AuditReport) -> str:
+    """Which file it is, where there are several."""
+    if len(report.by_file) < 2:
+        return ""
+    rows = [
+        [
+            file.file,
+            file.safe_to_train,
+            "\n".join(reason.text for reason in file.reasons),
+            str(file.rows),
+        ]
+        for file in report.by_file
+    ]
+    columns = ["file", "safe to train", "because", "rows"]
+    return f"<h2>File by file</h2>{_table(columns, rows, left=3)}"
+
+
+def _flaws(report: AuditReport) -> str:
+    if not report.bad_rows:
+        return ""
+    rows = [[flaw.what, flaw.mend, flaw.first, str(flaw.count)] for flaw in report.bad_rows]
+    return f"<h2>Why rows are bad</h2>{_table(['why', 'mend', 'first', 'rows'], rows, left=3)}"
 
 
 def _lengths(report: AuditReport) -> str:
@@ -237,16 +261,20 @@ def _files(report: AuditReport) -> str:
             file.file,
             file.role,
             file.format,
+            "\n".join(f"{count} {why}" for why, count in file.left_out.items()) or "0",
             str(file.rows),
-            str(file.comparisons),
+            str(file.used),
             str(file.bad_rows),
-            ", ".join(f"{count} {why}" for why, count in file.left_out.items()) or "0",
+            str(sum(file.left_out.values())),
+            str(file.comparisons),
             file.sha256[:16],
         ]
         for file in report.files
     ]
-    columns = ["file", "role", "format", "rows", "comparisons", "bad rows", "left out", "SHA-256"]
-    return f"<h2>Files</h2>{_table(columns, rows, left=3)}"
+    columns = ["file", "role", "format", "why left out"]
+    columns += ["rows", "used", "bad", "left out", "comparisons", "SHA-256"]
+    caption = "rows = used + bad + left out"
+    return f"<h2>Files</h2>{_table(columns, rows, caption, left=4)}"
 
 
 def _table(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from assay.data.audit.report import AuditReport
+from assay.data.audit.report import AuditReport, Reason
 
 
 def without_directory(report: AuditReport) -> AuditReport:
@@ -22,14 +22,21 @@ def without_directory(report: AuditReport) -> AuditReport:
     def places(texts: Iterable[str]) -> list[str]:
         return [text.removeprefix(prefix) for text in texts]
 
-    reasons = [
-        replace(reason, text=short(reason.text), places=places(reason.places))
-        for reason in report.verdict.reasons
-    ]
+    def shorter(reasons: Iterable[Reason]) -> list[Reason]:
+        return [
+            replace(reason, text=short(reason.text), places=places(reason.places))
+            for reason in reasons
+        ]
+
     specials = report.special_tokens
     return replace(
         report,
-        verdict=replace(report.verdict, reasons=reasons),
+        verdict=replace(report.verdict, reasons=shorter(report.verdict.reasons)),
+        by_file=[
+            replace(row, file=row.file.removeprefix(prefix), reasons=shorter(row.reasons))
+            for row in report.by_file
+        ],
+        bad_rows=[replace(flaw, first=flaw.first.removeprefix(prefix)) for flaw in report.bad_rows],
         files=[replace(row, file=row.file.removeprefix(prefix)) for row in report.files],
         lengths=[replace(row, file=row.file.removeprefix(prefix)) for row in report.lengths],
         histograms=[replace(row, file=row.file.removeprefix(prefix)) for row in report.histograms],
@@ -37,6 +44,9 @@ def without_directory(report: AuditReport) -> AuditReport:
             replace(
                 finding,
                 detail=short(finding.detail),
+                by_file={
+                    file.removeprefix(prefix): count for file, count in finding.by_file.items()
+                },
                 examples=[replace(e, places=places(e.places)) for e in finding.examples],
             )
             for finding in report.findings

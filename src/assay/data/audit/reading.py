@@ -12,11 +12,13 @@ from typing import Literal
 
 from assay.data.audit.benchmarks import benchmark_texts
 from assay.data.audit.collecting import lengths_of, record_lengths
+from assay.data.audit.findings import SHOWN
 from assay.data.audit.leaks import Benchmark, ExactPrompts
 from assay.data.audit.lengths import Lengths, Measure
-from assay.data.audit.report import FileAccount
+from assay.data.audit.report import FileAccount, Flaw
 from assay.data.columns import Columns
-from assay.data.loading import SkippedRow, SortedSource, bad_rows_error
+from assay.data.formats import get_format
+from assay.data.loading import NO_COMPARISON, SkippedRow, SortedSource, bad_rows_error
 from assay.data.prompts import asked, normalised
 from assay.data.records import Group
 from assay.data.rows import BadRow, read_rows
@@ -34,8 +36,12 @@ def read_preferences(
     role: Literal["train", "test"],
     add: Callable[[Sequence[Group], str], object],
     bad_rows: list[BadRow],
+    rows_of_files: Counter[str],
 ) -> FileAccount:
     """Give all rows of a source with their format to `add`, in batches; bad rows are put aside.
+
+    Rows without a comparison are counted and not given. `rows_of_files` counts the rows of each
+    file, where a group that is made of several is as many as it has answers.
 
     Raises:
         DataError: the source cannot be read, or its rows prefer nothing to anything.
@@ -48,15 +54,20 @@ def read_preferences(
         formats = rows.formats
         by_format: dict[str, list[Group]] = {}
         for row in batch:
+            if isinstance(row, Group) and row.comparisons:
+                name = formats[row.source.file]
+                by_format.setdefault(name, []).append(row)
+                comparisons += len(row.comparisons)
+                rated = get_format(name).rated
+                rows_of_files[row.source.file] += len(row.responses) if rated else 1
+                continue
+            rows_of_files[row.source.file] += 1
             if isinstance(row, BadRow):
                 bad += 1
                 # The raw text may be large, and the cleaned file is written from the source.
                 bad_rows.append(replace(row, raw=""))
-            elif isinstance(row, SkippedRow):
-                left_out[row.reason] += 1
             else:
-                by_format.setdefault(formats[row.source.file], []).append(row)
-                comparisons += len(row.comparisons)
+                left_out[row.reason if isinstance(row, SkippedRow) else NO_COMPARISON] += 1
         for name, same in by_format.items():
             add(same, name)
     return FileAccount(
@@ -90,7 +101,19 @@ def read_test(
             record_lengths(entry, group, prompt, answers)
             prompts.add(normalised(asked(group.prompt)), str(group.source))
 
-    return read_preferences(source, "test", add, bad_rows)
+    return read_preferences(source, "test", add, bad_rows, Counter())
+
+
+def flaws_of(bad_rows: Sequence[BadRow]) -> list[Flaw]:
+    """Why rows are bad: the most frequent flaws, each with the place of the first such row."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], str] = {}
+    for row in bad_rows:
+        counts[row.what, row.mend] += 1
+        first.setdefault((row.what, row.mend), str(row.source))
+    return [
+        Flaw(*flaw, count=count, first=first[flaw]) for flaw, count in counts.most_common(SHOWN)
+    ]
 
 
 def read_benchmark(source: DataSource, texts: Benchmark) -> FileAccount:
@@ -116,7 +139,7 @@ def read_benchmark(source: DataSource, texts: Benchmark) -> FileAccount:
         for text in chain.from_iterable(found.values()):
             texts.add(text, str(row.source))
     if bad:
-        raise bad_rows_error(bad)
+        raise DataError(bad_rows_error(bad).what, mend="mend them")
     return FileAccount(source.path, "against", ", ".join(where_found), rows, 0, 0, data.hexdigest())
 
 

@@ -33,10 +33,31 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class FileVerdict:
+    """The verdict on one training file: what it contributes, by the limits for all together."""
+
+    file: str
+    rows: int
+    safe_to_train: Answer
+    reasons: list[Reason]
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why rows are bad, the mend, how many they are, and the place of the first."""
+
+    what: str
+    mend: str
+    count: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
 class FileAccount:
     """What was read: `role` is train, test or against; `sha256` is of the bytes read.
 
-    `left_out` counts rows that are in no comparison by the rules of their format, by reason.
+    `left_out` counts rows that are in no comparison, by reason. `used` are the others that are not
+    bad: rows = used + bad_rows + left_out.
     """
 
     file: str
@@ -47,6 +68,11 @@ class FileAccount:
     bad_rows: int
     sha256: str
     left_out: dict[str, int] = field(default_factory=dict)
+    used: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        used = self.rows - self.bad_rows - sum(self.left_out.values())
+        object.__setattr__(self, "used", used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +86,15 @@ class SpecialTokens:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """All that an audit found; lengths are in `unit`, of `model` where one was named."""
+    """All that an audit found; lengths are in `unit`, of `model` where one was named.
+
+    `by_file` judges each file of the training rows; `bad_rows` has the most frequent flaws.
+    """
 
     verdict: Verdict
+    by_file: list[FileVerdict]
     files: list[FileAccount]
+    bad_rows: list[Flaw]
     unit: Literal["characters", "tokens"]
     model: str | None
     lengths: list[LengthRow]

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assay import consoles
 from assay.data.audit.findings import counted
 from assay.data.audit.places import without_directory
 from assay.data.audit.report import AuditReport
@@ -15,19 +16,23 @@ from assay.data.audit.shape import Composition
 
 _REASONS = 12
 _EXAMPLES = 3
+_FILES = 20
+_FLAWS = 5
 _WIDTH = 140
+_WIDE = 110
+"""Columns from which the lengths of a file stand in one row."""
 _STYLES = {"yes": "bold green", "yes, with care": "bold yellow", "no": "bold red"}
 
 
 def print_report(report: AuditReport, console: Console | None = None) -> None:
     """Print all of a report; files without the directory that all of them lie in."""
-    console = console or Console(width=None if Console().is_terminal else _WIDTH)
+    console = console or consoles.console(_WIDTH)
     report = without_directory(report)
     print_verdict(report, console)
+    _print_by_file(report, console)
+    _print_accounts(report, console)
+    _print_flaws(report, console)
     _print_lengths(report, console)
-    for file in report.files:
-        for why, count in file.left_out.items():
-            _say(console, f"{file.file}: left out {counted(count, 'row')} ({why})")
     _print_findings(report, console)
     _print_shortcuts(report, console)
     _print_composition(report.composition, console)
@@ -61,9 +66,73 @@ def print_verdict(report: AuditReport, console: Console) -> None:
         _say(console, f"  and {len(verdict.reasons) - _REASONS} more (--json has all)")
 
 
+def _print_by_file(report: AuditReport, console: Console) -> None:
+    """Which file it is, where there are several."""
+    if len(report.by_file) < 2:
+        return
+    order = ["no", "yes, with care", "yes"]
+    files = sorted(report.by_file, key=lambda file: order.index(file.safe_to_train))
+    _table(
+        console,
+        "safe to train, file by file",
+        ["", "file", "rows", "because"],
+        (
+            [
+                file.safe_to_train,
+                file.file,
+                str(file.rows),
+                "\n".join(reason.text for reason in file.reasons[:_EXAMPLES]),
+            ]
+            for file in files[:_FILES]
+        ),
+        left=(0, 1, 3),
+    )
+    if len(files) > _FILES:
+        _say(console, f"and {counted(len(files) - _FILES, 'file')} more (--json has all)")
+
+
+def _print_accounts(report: AuditReport, console: Console) -> None:
+    """What became of every row that was read."""
+    _table(
+        console,
+        "rows = used + bad + left out",
+        ["file", "role", "rows", "used", "bad", "left out"],
+        (
+            [
+                file.file,
+                file.role,
+                *map(str, (file.rows, file.used, file.bad_rows, sum(file.left_out.values()))),
+            ]
+            for file in report.files
+        ),
+        left=(0, 1),
+    )
+    for file in report.files:
+        for why, count in file.left_out.items():
+            _say(console, f"{file.file}: left out {counted(count, 'row')} ({why})")
+
+
+def _print_flaws(report: AuditReport, console: Console) -> None:
+    flaws = report.bad_rows
+    if not flaws:
+        return
+    _table(
+        console,
+        "why rows are bad",
+        ["rows", "first", "why, and the mend"],
+        ([str(flaw.count), flaw.first, f"{flaw.what}; {flaw.mend}"] for flaw in flaws[:_FLAWS]),
+        left=(1, 2),
+    )
+    if len(flaws) > _FLAWS:
+        _say(console, f"and {counted(len(flaws) - _FLAWS, 'flaw')} more (--json has more)")
+
+
 def _print_lengths(report: AuditReport, console: Console) -> None:
     of = f" of {report.model}" if report.model is not None else ""
     caption = f"lengths in {report.unit}{of}, raw fields"
+    if console.width < _WIDE:
+        _print_lengths_by_part(report, caption, console)
+        return
     _table(
         console,
         caption,
@@ -110,6 +179,19 @@ def _print_lengths(report: AuditReport, console: Console) -> None:
     )
 
 
+def _print_lengths_by_part(report: AuditReport, caption: str, console: Console) -> None:
+    """The same in few columns: prompt, chosen and rejected one below the other."""
+    rows = []
+    for row in report.lengths:
+        for part in ("prompt", "chosen", "reject"):
+            longest, mean, half, most = (
+                getattr(row, f"{part}_{measure}") for measure in ("max", "avg", "p50", "p99")
+            )
+            named = (row.file, str(row.count)) if part == "prompt" else ("", "")
+            rows.append([*named, part, str(longest), f"{mean:.2f}", str(half), str(most)])
+    _table(console, caption, ["file", "count", "", "max", "avg", "p50", "p99"], rows, left=(0, 2))
+
+
 def _print_findings(report: AuditReport, console: Console) -> None:
     rows = []
     for finding in report.findings:
@@ -119,9 +201,10 @@ def _print_findings(report: AuditReport, console: Console) -> None:
         more = ", ..." if len(places) > _EXAMPLES else ""
         where = ", ".join(places[:_EXAMPLES]) + more
         count = f"{finding.count} of {finding.of} {finding.unit}"
-        rows.append([finding.name, count, f"{finding.share:.1%}", finding.detail, where])
+        named = f"{finding.name}\n{finding.detail}" if finding.detail else finding.name
+        rows.append([named, count, f"{finding.share:.1%}", where])
     if rows:
-        _table(console, "findings", ["", "how many", "share", "", "where"], rows, left=(0, 3, 4))
+        _table(console, "findings", ["", "how many", "share", "where"], rows, left=(0, 3))
     clean = [finding.name for finding in report.findings if not finding.count]
     if clean:
         _say(console, f"\nnone: {', '.join(clean)}")
@@ -131,7 +214,7 @@ def _print_shortcuts(report: AuditReport, console: Console) -> None:
     _table(
         console,
         "rules that read no meaning",
-        ["rule", "accuracy", "95% interval", "decides", "accuracy there"],
+        ["rule", "accuracy", "95% interval", "decides", "accuracy\nthere"],
         (
             [
                 rule.direction,
@@ -201,7 +284,11 @@ def _table(
 ) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number in left else "right", overflow="fold")
+        # Texts may be folded, numbers never.
+        if number in left:
+            table.add_column(column, overflow="fold")
+        else:
+            table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print()

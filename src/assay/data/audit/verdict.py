@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from assay.data.audit import thresholds as limit
 from assay.data.audit.findings import Finding, counted
-from assay.data.audit.report import Reason, SpecialTokens, Verdict
+from assay.data.audit.report import FileVerdict, Reason, SpecialTokens, Verdict
 from assay.data.audit.shortcuts import Shortcut
 
 _PLACES = 3
@@ -29,7 +29,7 @@ for care. Other findings are told and judge nothing."""
 def judge(
     findings: Sequence[Finding],
     shortcuts: Sequence[Shortcut],
-    comparisons: int,
+    comparisons: int | None,
     special_tokens: SpecialTokens | None,
     judged_shares: dict[str, float],
 ) -> Verdict:
@@ -38,17 +38,17 @@ def judge(
     Args:
         findings: all findings.
         shortcuts: all shortcut rules.
-        comparisons: decided comparisons between two different answers.
+        comparisons: decided comparisons between two different answers; None judges none of that.
         special_tokens: those written out in messages, where a model was named.
         judged_shares: by finding, the share that is judged where it is not the one of rows.
     """
-    reasons = [*_of_count(comparisons)]
+    reasons = [] if comparisons is None else [*_of_count(comparisons)]
     by_name = {finding.name: finding for finding in findings}
     for name, (stop, care) in _STOPS_AND_CARE.items():
         if name in by_name:
             share = judged_shares.get(name, by_name[name].share)
             reasons += _of_finding(by_name[name], share, stop, care)
-    if comparisons:
+    if comparisons != 0:
         reasons += _of_shortcuts(shortcuts)
     if special_tokens is not None and special_tokens.rows:
         names = ", ".join(special_tokens.tokens)
@@ -59,6 +59,16 @@ def judge(
     if not reasons:
         return Verdict("yes", [])
     return Verdict("no" if reasons[0].severity == "stops" else "yes, with care", reasons)
+
+
+def judge_files(verdict: Verdict, by_file: Sequence[FileVerdict]) -> Verdict:
+    """The verdict, with care where all files together hide one that says no."""
+    unsafe = [file.file for file in by_file if file.safe_to_train == "no"]
+    if verdict.safe_to_train == "no" or not unsafe:
+        return verdict
+    more = f" and {len(unsafe) - _PLACES} more" if len(unsafe) > _PLACES else ""
+    text = f"by itself no: {', '.join(unsafe[:_PLACES])}{more}"
+    return Verdict("yes, with care", [*verdict.reasons, Reason("care", text, [])])
 
 
 def _of_count(comparisons: int) -> Iterator[Reason]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.data.cells import nested
+from assay.data.cells import looks_listed, nested
 from assay.data.formats.building import Messages, answer, split_conversations
 from assay.data.formats.fields import require
 from assay.data.formats.messages import assistant, read_turns
@@ -27,6 +27,12 @@ def chosen_and_rejected(
         DataError: an answer is missing, of another type, or the prompt cannot be found.
     """
     given = {field: nested(require(row, field), "role") for field in ANSWERS}
+    if all(map(looks_listed, given.values())):
+        raise DataError(
+            "'chosen' and 'rejected' look like lists of texts "
+            f"({str(given['chosen'])[:30]!r}), and a cell of a table would be read as one text",
+            mend="write the table as JSON lines or Parquet, where lists are lists",
+        )
     chosen, rejected = (read_turns(value, field, assistant) for field, value in given.items())
     if prompt is not None:
         return _with_prompt(prompt, chosen, rejected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from assay.data.cells import literal, looks_listed
 from assay.data.formats.beside import group_of_row, refuse_media
 from assay.data.formats.building import answer
 from assay.data.formats.fields import (
@@ -25,7 +26,12 @@ from assay.errors import DataError
 )
 def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One prompt (text or messages) with responses (each text, a message or several)."""
-    prompt, responses = require(row, "prompt"), require(row, "responses")
+    prompt, responses = require(row, "prompt"), literal(require(row, "responses"))
+    if looks_listed(responses):
+        raise DataError(
+            f"'responses' is a list that cannot be read back ({str(responses)[:30]!r})",
+            mend="write the column with json.dumps, or the table as JSON lines or Parquet",
+        )
     if not isinstance(responses, list):
         raise wrong_type("responses", responses, "a list")
     if not responses:

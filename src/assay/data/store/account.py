@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from assay.consoles import console
 from assay.data.loading import BAD_ROW, by_count
 from assay.errors import DataError
 
@@ -25,6 +26,8 @@ class Numbers:
         longest: tokens of the longest sequence.
         cut_prompts: groups whose prompt was cut to fit.
         specials_in_content: special tokens that were written out inside messages.
+        unread_thoughts: responses with a reasoning that the template does not write, though
+            `model.thinking` keeps it.
         dropped: by reason, comparisons and rows that were left out, bad rows among them.
         last_tokens: by token id, how many sequences end with it.
     """
@@ -36,6 +39,7 @@ class Numbers:
     longest: int = 0
     cut_prompts: int = 0
     specials_in_content: int = 0
+    unread_thoughts: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     last_tokens: Counter[int] = field(default_factory=Counter)
 
@@ -133,15 +137,18 @@ def check_dropped(name: str, account: Account, max_dropped: float) -> None:
 
 def print_table(rows: Sequence[tuple[str, Account]]) -> None:
     """One table for all sources, a line each, and below it what was dropped and why."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if Console().is_terminal else 120)
+    printed = console(120)
     reasons = sorted({reason for _, account in rows for reason in account.dropped})
     table = Table(show_header=True, header_style="bold")
     for column in ("", "rows", "prompts", "comparisons", "tokens", "kept", *reasons):
-        table.add_column(column, justify="right" if column else "left", overflow="fold")
+        # A name may be folded, a number never.
+        if column:
+            table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
     for name, account in rows:
         table.add_row(
             Text(name),
@@ -152,9 +159,15 @@ def print_table(rows: Sequence[tuple[str, Account]]) -> None:
             f"{1 - account.dropped_share:.2%}",
             *(f"{account.dropped.get(reason, 0):,}" for reason in reasons),
         )
-    console.print(table)
+    printed.print(table)
     for name, account in rows:
         if account.cut_prompts:
-            console.print(
+            printed.print(
                 f"{name}: {account.cut_prompts:,} prompts were cut to fit", highlight=False
+            )
+        if account.unread_thoughts:
+            printed.print(
+                f"{name}: the template leaves out the reasoning of "
+                f"{account.unread_thoughts:,} responses",
+                highlight=False,
             )

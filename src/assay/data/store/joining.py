@@ -63,6 +63,7 @@ class JoinedData(EncodedData):
             sum(store.specials_in_content for store in stores),
             last_tokens,
             sum(store.cut_prompts for store in stores),
+            sum(store.unread_thoughts for store in stores),
         )
         self._groups = list(groups)
 

@@ -170,6 +170,7 @@ class StoredData(EncodedData):
             account.specials_in_content,
             account.last_tokens,
             account.cut_prompts,
+            account.unread_thoughts,
         )
         self.path = path
         self.account = account

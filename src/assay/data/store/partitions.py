@@ -151,6 +151,7 @@ def _encoded(
         account.dropped.update(row.reason for row in encoding.skipped)
         account.dropped[BAD_ROW] += len(encoding.bad_rows)
         account.specials_in_content += encoding.specials_in_content
+        account.unread_thoughts += encoding.unread_thoughts
         account.cut_prompts += encoding.cut
         if preparation.over_length == "error":
             lines[files.too_long] += (f"{ordinal} {bad_row_line(row)}" for row in encoding.too_long)

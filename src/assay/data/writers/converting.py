@@ -15,7 +15,7 @@ from assay.data.writers.account import Account
 from assay.data.writers.dataset_info import DatasetInfo
 from assay.data.writers.llamafactory import NAME as LLAMAFACTORY
 from assay.data.writers.output import row_file
-from assay.data.writers.registry import Writer
+from assay.data.writers.registry import Detail, LeftOut, Writer, unused_answers
 from assay.errors import ConfigError, DataError
 from assay.files import check_output
 from assay.notices import warn
@@ -66,6 +66,8 @@ def convert(
             account.comparisons += written.comparisons
             account.leave_out(written.left_out, group.source)
             account.lose(written.lost, group.source)
+            if not writer.whole_groups and (unused := unused_answers(group)):
+                account.lose({Detail.UNUSED: unused}, group.source)
         check_written(account, sources, writer.name)
     if about is not None:
         about.add(output, account.fields)
@@ -96,6 +98,8 @@ def groups_of(
                 account.bad_rows.append(row)
             elif isinstance(row, SkippedRow):
                 account.skip(row.reason, row.source)
+            elif need_comparisons and not row.comparisons:
+                account.skip(LeftOut.NONE, row.source)
             else:
                 yield row
         account.rows_read += rows.num_rows
@@ -114,6 +118,29 @@ def check_written(account: Account, sources: Sequence[DataSource], target: str) 
             f"nothing of {account.rows_read} rows can be written as {target} ({account.reasons})",
             where=", ".join(source.path for source in sources),
             mend="choose another target, or mend these rows",
+        )
+
+
+def check_dropped(account: Account, sources: Sequence[DataSource], max_dropped: float) -> None:
+    """Refuse an output of whose comparisons too many would be missing.
+
+    Args:
+        account: of all that was read.
+        sources: for the message.
+        max_dropped: the share that may be missing, from 0 to 1; a row that is bad or in no
+            comparison counts as one.
+
+    Raises:
+        DataError: more are.
+    """
+    dropped = (account.left_out + account.skipped).total() + len(account.bad_rows)
+    everything = account.comparisons + dropped
+    if dropped > max_dropped * everything:
+        raise DataError(
+            f"{dropped} of {everything} comparisons would be left out ({dropped / everything:.1%}, "
+            f"more than --max-dropped {max_dropped:.1%}): {account.reasons}",
+            where=", ".join(source.path for source in sources),
+            mend="look at the rows, change --seq-length or --template, or raise --max-dropped",
         )
 
 

@@ -30,6 +30,7 @@ class Detail(StrEnum):
     RANKING = "ranking (flattened to pairs)"
     FIELDS = "other fields of the row"
     SPACE = "space around texts (readers of this schema strip it)"
+    UNUSED = "answers in no comparison"
     SEAM = "where the prompt ends (both answers begin alike)"
 
 
@@ -200,3 +201,9 @@ def _write_pairs(
         gone = (details(group, comparison) - keeps) | set(also_loses(group, comparison))
         lost.update(detail.value for detail in gone)
     return Written(rows, len(rows), left_out, lost)
+
+
+def unused_answers(group: Group) -> int:
+    """How many answers of a group are in none of its comparisons."""
+    used = {index for comparison in group.comparisons for index in (comparison.a, comparison.b)}
+    return len(group.responses) - len(used)

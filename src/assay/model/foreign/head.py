@@ -25,14 +25,11 @@ class ForeignHead:
         origin: the program that wrote it.
         row_1D: its row, the scale folded in, float32.
         offset: what is added to each reward.
-        settings: keys of config.json that say what is now in row and offset, and must not be
-            written again beside them.
     """
 
     origin: str
     row_1D: Tensor
     offset: float
-    settings: tuple[str, ...] = ()
 
 
 def folded(
@@ -43,7 +40,6 @@ def folded(
     bias: float = 0.0,
     mean: float = 0.0,
     std: float = 1.0,
-    settings: tuple[str, ...] = (),
 ) -> ForeignHead:
     """Fold (w h + b - mean) / std into a row and an offset, in float64.
 
@@ -64,4 +60,4 @@ def folded(
             where=directory,
             mend="fetch the model again",
         )
-    return ForeignHead(origin, row_1D, offset, settings)
+    return ForeignHead(origin, row_1D, offset)

@@ -15,7 +15,14 @@ from assay.model.foreign.head import ForeignHead, folded
 ORIGIN = "OpenRLHF"
 _CLASS, _CRITIC = "RewardModel", "CriticModel"
 _PREFIX = "value_head_prefix"
-_SETTINGS = (_PREFIX, "mean", "std", "normalize_reward")
+SETTINGS = (_PREFIX, "mean", "std", "normalize_reward")
+"""What its configuration says of the head: nobody may read it again once row and offset hold it."""
+
+
+def wrote(directory: ForeignDirectory) -> bool:
+    """Whether OpenRLHF wrote a directory: its configuration names a head or one of its classes."""
+    classes = directory.config.get("architectures") or []
+    return _PREFIX in directory.config or bool({_CLASS, _CRITIC} & set(classes))
 
 
 def read(directory: ForeignDirectory) -> ForeignHead | None:
@@ -26,10 +33,9 @@ def read(directory: ForeignDirectory) -> ForeignHead | None:
             are not numbers.
     """
     config = directory.config
-    classes = config.get("architectures") or []
-    if _PREFIX not in config and not {_CLASS, _CRITIC} & set(classes):
+    if not wrote(directory):
         return None
-    if _CRITIC in classes:
+    if _CRITIC in (config.get("architectures") or []):
         raise ModelError(
             "is a critic of OpenRLHF, which predicts returns and is no reward model",
             where=directory.path,
@@ -58,5 +64,4 @@ def read(directory: ForeignDirectory) -> ForeignHead | None:
         weight_1D,
         mean=float(numbers[0]),
         std=float(numbers[1]),
-        settings=_SETTINGS,
     )

@@ -33,6 +33,11 @@ def foreign_head(path: Path) -> ForeignHead | None:
     return next((head for read in READERS if (head := read(directory)) is not None), None)
 
 
+def foreign_settings(path: Path) -> tuple[str, ...]:
+    """Keys of config.json that speak of another program's head; empty of a directory without."""
+    return openrlhf.SETTINGS if openrlhf.wrote(ForeignDirectory(path)) else ()
+
+
 def unread_head(unexpected: Iterable[str]) -> str | None:
     """The first name among the tensors that a model has no place for that looks like a head's."""
     return next((name for name in sorted(unexpected) if _HEAD.search(name)), None)

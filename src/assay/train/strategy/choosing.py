@@ -74,12 +74,6 @@ def wrap(
         from assay.train.strategy.ddp import Ddp
 
         return Ddp(model, make_optimizer, team)
-    if model.heads is not None:
-        raise ConfigError(
-            f"several heads behind the reward are not trained with {name}",
-            where="train.strategy",
-            mend="take ddp",
-        )
     if name == "fsdp2":
         from assay.train.strategy.fsdp2 import Fsdp2
 

@@ -1,0 +1,119 @@
+"""Evaluations on the way, and what a run leaves when its last step is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.config import Recipe
+from assay.data.encoding import EncodedData
+from assay.evaluate.evaluator import evaluate_groups, write_evaluation
+from assay.files import write_text
+from assay.model.loading import DTYPES, load_reward_model
+from assay.model.manifest import whole_directory
+from assay.model.saving import is_adapter, save_adapter, save_plain
+from assay.train.best import Watch, best_checkpoint
+from assay.train.card import Facts, card
+from assay.train.checkpoint import Progress, load_weights
+from assay.train.features import drop_features
+from assay.train.log import RunLog, Silence
+from assay.train.prepare import PreparedData
+from assay.train.recipe_data import RecipeData
+from assay.train.strategy.protocol import Strategy
+from assay.train.strategy.scoring import rewards_of_windows
+
+
+def evaluate_all(
+    strategy: Strategy,
+    evals: Sequence[tuple[str, EncodedData]],
+    step: int,
+    log: RunLog | Silence,
+    budget: int,
+) -> dict[str, dict[str, Any]]:
+    """The metrics of each evaluation set after a step, the same on all processes."""
+    found = {}
+    for name, encoded in evals:
+        started = time.perf_counter()
+        rewards = rewards_of_windows(strategy, encoded, budget)
+        metrics = evaluate_groups(strategy.model, encoded, rewards=rewards).metrics
+        log.evaluation(step, name, metrics, time.perf_counter() - started)
+        found[name] = metrics
+    return found
+
+
+def finish(
+    run: Path,
+    recipe: Recipe,
+    data: PreparedData,
+    stores: RecipeData,
+    strategy: Strategy,
+    progress: Progress,
+    watch: Watch | None,
+    described: Mapping[str, Any],
+    log: RunLog | Silence,
+) -> None:
+    """Write `model/`, then evaluate what was written, not what is in memory; then its card.
+
+    Raises:
+        OutputError: no space, no permission.
+        CheckpointError: the best checkpoint is damaged.
+    """
+    step = progress.step
+    with strategy.whole() as model:
+        if model is None:
+            return
+        drop_features(run)
+        if watch is not None:
+            log.say(watch.describe(progress))
+        if recipe.train.load_best_model_at_end and progress.best_value is not None:
+            step = progress.best_step
+        if step != progress.step:
+            load_weights(best_checkpoint(run, progress), model)
+            log.say(f"model/ is written from step-{step}")
+        with whole_directory(run / "model", replace=True) as directory:
+            save_plain(model, directory, DTYPES[recipe.model.dtype])
+        if is_adapter(model):
+            with whole_directory(run / "adapter", replace=True) as directory:
+                save_adapter(model, directory)
+    # What trackers know already they are not told again.
+    evaluated = watch is not None
+    results = _evaluate_model(run, recipe, data, strategy, step, log, tracked=not evaluated)
+    facts = Facts(run, recipe, step, progress, watch, stores, data.counts, results, described)
+    write_text(run / "model" / "README.md", card(facts))
+
+
+def _evaluate_model(
+    run: Path,
+    recipe: Recipe,
+    data: PreparedData,
+    strategy: Strategy,
+    step: int,
+    log: RunLog | Silence,
+    *,
+    tracked: bool,
+) -> dict[str, dict[str, Any]]:
+    if not data.evals:
+        return {}
+    device, engine = str(strategy.model.device), strategy.model.engine.name
+    strategy.model.to("cpu")
+    written = load_reward_model(str(run / "model"), device=device, engine=engine)
+    results = {}
+    for name, encoded in data.evals:
+        started = time.perf_counter()
+        evaluation = evaluate_groups(written, encoded)
+        about = {
+            **data.about[name],
+            "name": name,
+            "model": str(run / "model"),
+            "step": step,
+            "template_hash": written.metadata.template_hash,
+            "max_length": recipe.train.max_length,
+            "dtype": str(next(written.parameters()).dtype).removeprefix("torch."),
+            "engine": written.engine.name,
+        }
+        results[name] = write_evaluation(evaluation, run / "eval" / name, about)
+        seconds = time.perf_counter() - started
+        log.evaluation(step, name, evaluation.metrics, seconds, final=True, tracked=tracked)
+    return results
