@@ -336,17 +336,22 @@ def test_a_flag_that_takes_text_takes_it_as_it_stands(
         (["--train.sed", "3"], "--train.sed: unknown key 'train.sed'; did you mean 'train.seed'?"),
         (["--trian.seed", "3"], "--trian.seed: unknown key 'trian'; did you mean 'train'?"),
         (["--train.seed", "-1"],
-         "--train.seed: 'train.seed': should be greater than or equal to 0, not -1"),
+         "--train.seed: should be greater than or equal to 0, not -1"),
         (["--train.seed"], "--train.seed has no value; write --train.seed VALUE"),
-        (["--train.seed", ""], "--train.seed: 'train.seed': should be a valid integer, not None"),
+        (["--train.seed", ""], "--train.seed: should be a valid integer, not None"),
         (["--train.max_tokens_per_pack", "x"],
-         "--train.max_tokens_per_pack: 'train.max_tokens_per_pack': should be a valid integer, "
+         "--train.max_tokens_per_pack: should be a valid integer, "
          "unable to parse string as an integer or should be 'auto', not 'x'"),
         (["seed", "3"],
          "unexpected argument 'seed'; a recipe comes first, then --section.field VALUE"),
         (["--", "3"],
          "unexpected argument '--'; a recipe comes first, then --section.field VALUE"),
-        (["--model", "foo"], "--model: 'model': should be a mapping of fields, not 'foo'"),
+        (["--model", "foo"], "--model: should be a mapping of fields, not 'foo'"),
+        (["--train.top_layers", "--train.seed", "3"],
+         "--train.top_layers has no value; write --train.top_layers VALUE"),
+        (["--loss.label_smoothing", "0.1", "--loss.ties", "davidson"],
+         "--loss.ties: loss.ties davidson needs loss.tie_probability, the share of ties among "
+         "equally good responses"),
         (["--output_dir.x", "4"],
          "--output_dir.x: 'output_dir' is no section that a flag can reach into; "
          "give all of it: --output_dir VALUE"),

@@ -184,6 +184,8 @@ def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[Path_, Any]]:
         if not equals:
             if not queue:
                 raise ConfigError(f"--{name} has no value", mend=f"write --{name} VALUE")
+            if queue[0].startswith("--"):
+                raise ConfigError(f"--{name} has no value", mend=f"write --{name} VALUE")
             text = queue.pop(0)
         yield tuple(name.split(".")), _flag_value(name, text)
 
@@ -263,8 +265,11 @@ def _problem(
     message = " or ".join(dict.fromkeys(map(_message, items)))
     given = items[-1]["input"]
     if item["type"] == "value_error" and isinstance(given, dict | list):
-        return f"'{dotted}': {message}", where, None
-    return f"'{dotted}': {message}, not {given!r}", where, None
+        named = [flag for flag in flagged if flag[: len(key)] == key and ".".join(flag) in message]
+        where = f"--{'.'.join(min(named))}" if named else where
+        return message if f"{dotted}." in message else f"'{dotted}': {message}", where, None
+    subject = "" if where == f"--{dotted}" else f"'{dotted}': "
+    return f"{subject}{message}, not {given!r}", where, None
 
 
 def _required(dotted: str) -> str:

@@ -30,4 +30,4 @@ def test_flags_and_fields(assay: Assay, models: Models, write_rows: Any, tmp_pat
     assert "leave --label out" in assay(*argv, "--label", "safer").err
     flags = ("--model.path", models.base, "--output", tmp_path / "stores")
     ran = assay("prepare", "--data.train", rows, *flags)
-    assert ran.err.rstrip().endswith("mend them, or set on_bad_row to skip")
+    assert ran.err.rstrip().endswith("mend them, or set data.on_bad_row to skip")

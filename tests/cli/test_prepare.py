@@ -105,7 +105,7 @@ def test_needs_no_run_directory_and_a_recipe(
     flags = ["--model.path", models.base, "--data.train", rows, "--train.max_length", "200"]
     ran = assay("prepare", *flags, "--data.eval", test)
     assert ran.code == 0
-    assert "2 of 4 prompts of test are in the training data" in ran.err
+    assert "2 of 4 prompts of the evaluation set 'test' are in the training data" in ran.err
     with nothing_left_behind(tmp_path):
         ran = assay("prepare", rows, "--model.path", models.base)
     assert ran.code == 2

@@ -209,7 +209,7 @@ def test_a_malformed_row_gives_one_line_with_place_and_mend(
     said, _, mends = line.partition("; ")
     assert what in said
     assert mend in mends
-    assert mends.endswith("mend them, or set on_bad_row to skip")
+    assert mends.endswith("mend them, or set data.on_bad_row to skip")
 
 
 @pytest.mark.parametrize(

@@ -539,6 +539,31 @@ def test_lora_on_layers_that_are_not_there_is_a_recipe_error(tiny_base: Path) ->
 HEADS = {"Bert": "pooler", "DistilBert": "pre_classifier"}
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own.
+def test_an_adapter_finds_its_base_from_everywhere(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peft import AutoPeftModelForSequenceClassification
+
+    monkeypatch.chdir(tiny_base.parent)
+    save_adapter(build(Path(tiny_base.name), LORA), tmp_path / "adapter")
+    monkeypatch.chdir(tmp_path)
+    written = json.loads((tmp_path / "adapter/adapter_config.json").read_text(encoding="utf-8"))
+    assert written["base_model_name_or_path"] == str(tiny_base.resolve())
+    assert sorted(written["modules_to_save"]) == ["classifier", "score"]
+    AutoPeftModelForSequenceClassification.from_pretrained(str(tmp_path / "adapter"), num_labels=1)
+
+
+def test_a_base_that_is_gone_is_asked_for(tiny_base: Path, tmp_path: Path) -> None:
+    save_adapter(build(tiny_base, LORA), tmp_path)
+    path = tmp_path / "adapter_config.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(written | {"base_model_name_or_path": "gone"}), encoding="utf-8")
+    with pytest.raises(ModelError, match="base model 'gone' is not found") as caught:
+        load_reward_model(str(tmp_path), device="cpu")
+    assert caught.value.mend == "give its place with --base"
+
+
 @pytest.mark.parametrize("lora", [None, LoraConfig(r=2)])
 @pytest.mark.parametrize("family", ["Bert", "DistilBert"])
 def test_an_encoder_keeps_its_own_head_and_comes_back_whole(

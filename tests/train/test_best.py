@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from tiny_runs import differences, recipe, rows, write_lines
 
 from assay.config import Recipe
-from assay.errors import ConfigError
+from assay.errors import CheckpointError, ConfigError
 from assay.recipe import load_recipe
 from assay.train.best import Watch, bring_best
 from assay.train.checkpoint import Progress
@@ -228,3 +228,29 @@ def test_the_best_comes_along_with_a_checkpoint_from_elsewhere(
     assert "looked for anew" in caplog.text
     itself = Progress(step=4, best_value=0.5, best_step=4)
     assert bring_best(tmp_path / "other", copied, itself)
+
+
+def test_an_ended_run_that_has_lost_its_best_keeps_its_model(
+    make: MakeRecipe, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train(make(run, load_best_model_at_end=True))
+    losses = losses_of(run)
+    best = min(losses, key=lambda step: losses[step])
+    shutil.rmtree(run / f"checkpoints/step-{best}")
+    before = (run / "model/model.safetensors").read_bytes()
+    with pytest.raises(CheckpointError, match="not known which checkpoint is its best; resume"):
+        train(make(run, load_best_model_at_end=True), resume="auto")
+    assert (run / "model/model.safetensors").read_bytes() == before
+    last = make(run, load_best_model_at_end=False, metric_for_best_model=None)
+    assert train(last, resume="auto").step == STEPS
+    assert (run / "model/model.safetensors").read_bytes() != before
+
+
+def test_what_is_watched_only_after_the_end_tells_nothing(make: MakeRecipe, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(make(run))
+    train(make(run, early_stopping_patience=3), resume="auto")
+    card = (run / "model/README.md").read_text(encoding="utf-8")
+    assert f"after step {STEPS}" in card
+    assert "checkpoints" not in card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -139,6 +140,35 @@ def test_a_killed_run_ends_as_if_unbroken(
     ended = processes.run("train", file, "--resume", "auto")
     assert ended.code == 0, ended.said
     assert ("computing the hidden states" in ended.said) == (moment != "in the second epoch")
+    assert differences(run, unbroken) == []
+
+
+def test_a_run_that_has_ended_computes_no_states_again(
+    unbroken: Path, make: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    shutil.rmtree(run / "model")
+    monkeypatch.setattr(features, "_compute", lambda *_: pytest.fail("computed again"))
+    with one_thread():
+        train(make(run), resume="auto")
+    assert differences(run, unbroken) == []
+
+
+def test_a_signal_while_states_are_computed_stops_at_once(
+    unbroken: Path, make: MakeRecipe, processes: Processes, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    file = recipe_file(tmp_path / "recipe.yaml", make(run))
+    writing = Fault((("open", ".features.partial/rows.bin"),), sent=signal.SIGTERM)
+    ended = processes.run("train", file, fault=writing)
+    assert ended.code == 0, ended.said
+    assert "stopped before all was written" in ended.said
+    assert "stopped after step 0 of 6" in ended.said
+    assert not list(run.glob(".features*"))
+    assert not (run / "features").exists()
+    ended = processes.run("train", file, "--resume", "auto")
+    assert ended.code == 0, ended.said
     assert differences(run, unbroken) == []
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.train.plan import Plan
+from assay.train.plan import Plan, part_of_steps
 
 GROUPS = st.integers(1, 60)
 BATCHES = st.integers(1, 20)
@@ -81,3 +82,14 @@ def test_the_order_is_the_same_on_every_machine() -> None:
     # Written down once: a change of the generator would change every run that is resumed.
     assert epoch(Plan.of(10, 4, 42, 2, None), 0) == [5, 6, 0, 7, 3, 2, 4, 9, 1, 8]
     assert epoch(Plan.of(10, 4, 42, 2, None), 1) == [0, 8, 7, 4, 3, 1, 2, 9, 6, 5]
+
+
+@pytest.mark.parametrize(
+    ("part", "steps", "expected"),
+    [(1.1, 10, 11), (0.07, 100, 7), (0.1, 30, 3), (1.5, 5, 8), (0.0, 9, 0), (2.0, 7, 14)],
+)
+def test_parts_of_steps_are_those_of_the_written_number(
+    part: float, steps: int, expected: int
+) -> None:
+    # 1.1 * 10 and 0.07 * 100 are a little above 11 and 7 in binary.
+    assert part_of_steps(part, steps) == expected

@@ -356,7 +356,9 @@ def test_prompts_that_are_evaluated_and_trained_on(
     with caplog.at_level("WARNING", logger="assay"):
         assert warn_about_overlap(name, train, store) == 2
     (record,) = caplog.records
-    assert record.getMessage().startswith("2 of 3 prompts of o are in the training data")
+    assert record.getMessage().startswith(
+        "2 of 3 prompts of the evaluation set 'o' are in the training data"
+    )
     # What the recipe does not take of a source is not trained on.
     shares: list[Any] = [{"path": one, "count": 1}]
     recipe, data = prepare(shares, eval=[other])
@@ -473,3 +475,15 @@ def test_what_is_not_there_is_said_before_anything_is_prepared(
     with pytest.raises(ConfigError, match="standard input is named twice, and can be read once"):
         prepare(["-", a], eval=["-"])
     assert not list(tmp_path.glob("stores-*"))
+
+
+def test_an_evaluation_set_of_ties_is_refused_before_training(
+    prepare: Prepare, tmp_path: Path
+) -> None:
+    answers: dict[str, Any] = {"answer_0": "a", "answer_1": "b", "score_0": 0.5, "score_1": 0.5}
+    ties: list[Any] = [{"question": f"q {number}", **answers} for number in range(3)]
+    tied = str(write_lines(tmp_path / "ties.jsonl", ties))
+    good = source(tmp_path, "a", 4)
+    with pytest.raises(DataError, match=r"^eval ties: every comparison is labelled a tie: nothin"):
+        check_recipe_data(*prepare([good], eval=[tied]))
+    check_recipe_data(*prepare([tied], eval=[good]))

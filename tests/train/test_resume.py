@@ -31,10 +31,17 @@ from assay.errors import CheckpointError
 from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
-from assay.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from assay.train.checkpoint import (
+    Progress,
+    load_progress,
+    load_weights,
+    random_state,
+    save_checkpoint,
+)
 from assay.train.loop import _recompute_activations, train
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.stopping import StopRequest
+from assay.train.strategy.single import Single
 
 # `lora.dropout` draws from the random state at every step, also while checkpointing recomputes.
 LORA = {"r": 4, "alpha": 8, "dropout": 0.1, "target_modules": "all-linear"}
@@ -250,7 +257,8 @@ def test_a_weight_that_no_gradient_has_reached_can_be_resumed(
     schedule.step()
     one = save_checkpoint(tmp_path, model, optimizer, schedule, Progress(1, 0.5, 64), keep=None)
     others = fresh_state(tiny_base)
-    assert load_checkpoint(one, *others) == Progress(1, 0.5, 64)
+    load_weights(one, others[0])
+    assert load_progress(one, Single(*others[:2]), others[2]) == Progress(1, 0.5, 64)
     two = save_checkpoint(tmp_path, *others, Progress(2, 0.5, 64), keep=None)
     for name in ("model/model.safetensors", "optimizer.safetensors"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
@@ -447,3 +455,14 @@ def test_a_second_signal_stops_at_once_and_handlers_come_back() -> None:
             os.kill(os.getpid(), signal.SIGINT)
         assert stop.signal is signal.SIGTERM
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_random_numbers_are_those_of_the_device_that_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As of a recipe with `device: cuda:1`, without two GPUs.
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state", lambda device: torch.tensor([device.index], dtype=torch.uint8)
+    )
+    assert random_state(torch.device("cuda:1"))["cuda"] == "01"
+    assert set(random_state(torch.device("cpu"))) == {"cpu"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from assay.evaluate.command import EvalOptions, evaluate_command
 from assay.evaluate.metrics import METRICS, Scored, comparison_metrics
 from assay.model.loading import load_reward_model
 from assay.score.files import ScoreOptions, score_file
+from assay.train import loop
 from assay.train.log import RunLog
 from assay.train.loop import train
+from assay.train.run import alone_in, check_same_data
 
 NOT_JSON = '{"prompt": "q"'
 LONG = "so " * 200
@@ -417,6 +421,35 @@ def test_overwrite_leaves_nothing_of_the_old_run(small: Run, tmp_path: Path) -> 
     assert len(Run(small.path, other, small.train, small.test).entries("train")) == 1
 
 
+@pytest.mark.parametrize("how", [{"overwrite": True}, {"resume": "auto"}])
+def test_a_run_that_another_command_is_in_is_left_alone(small: Run, how: dict[str, Any]) -> None:
+    before = snapshot(small.path)
+    with (
+        alone_in(small.path),
+        pytest.raises(OutputError, match="another command is training in it"),
+    ):
+        train(small.recipe, **how)
+    assert snapshot(small.path) == before
+    train(small.recipe, **how)
+
+
+def test_a_run_that_another_command_made_meanwhile_is_left_alone(
+    small: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both began where nothing was; the other was faster.
+    output = tmp_path / "new"
+    prepare = loop.prepare_recipe
+
+    def slowly(*args: Any) -> Any:
+        shutil.copytree(small.path, output)
+        return prepare(*args)
+
+    monkeypatch.setattr(loop, "prepare_recipe", slowly)
+    with pytest.raises(OutputError, match="is not empty"):
+        train(changed(small.recipe, output_dir=str(output)))
+    assert snapshot(output) == snapshot(small.path)
+
+
 def test_overwriting_with_bad_data_keeps_the_old_run(small: Run, tmp_path: Path) -> None:
     before = snapshot(small.path)
     bad = write_lines(tmp_path / "bad.jsonl", [NOT_JSON])
@@ -462,6 +495,42 @@ def test_resuming_with_other_data_is_refused(small: Run) -> None:
     write_lines(small.train, [lines[0].replace("question", "Question"), *lines[1:]])
     with pytest.raises(CheckpointError, match="the training data changed since this run began"):
         train(small.recipe, resume="auto")
+
+
+def test_all_fields_that_differ_are_named(small: Run) -> None:
+    both = changed(small.recipe, train__learning_rate=2e-3, train__max_grad_norm=3.0)
+    named = r"learning_rate was 0\.001, now 0\.002; train\.max_grad_norm was 1\.0, now 3\.0"
+    with pytest.raises(CheckpointError, match=named):
+        train(both, resume="auto")
+
+
+def test_fields_that_are_newer_than_the_run_stop_no_resuming(small: Run) -> None:
+    path = small.path / "recipe.resolved.yaml"
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del written["train"]["top_layers"], written["data"]["part"]
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+    assert train(small.recipe, resume="auto").stopped_by is None
+
+
+@pytest.mark.parametrize(
+    ("stores", "evaluated", "refused"),
+    [
+        ({"train t": "1", "eval e": "2"}, True, None),
+        ({"train t": "9", "eval e": "2"}, False, "train t"),
+        ({"train t": "1", "eval e": "9"}, True, "eval e"),
+        ({"train t": "1", "eval e": "9"}, False, None),
+        ({"train t": "1", "eval new": "9"}, True, None),
+    ],
+)
+def test_rows_that_are_read_otherwise_are_other_data(
+    tmp_path: Path, stores: dict[str, str], evaluated: bool, refused: str | None
+) -> None:
+    # A plug-in, a tokenizer, an evaluation file: none of them shows in the bytes of training data.
+    before = {"data": {"t": "x"}, "stores": {"train t": "1", "eval e": "2"}}
+    (tmp_path / "run.json").write_text(json.dumps(before), encoding="utf-8")
+    expected = pytest.raises(CheckpointError, match=refused) if refused else nullcontext()
+    with expected:
+        check_same_data(tmp_path, {"t": "x"}, stores, evaluated=evaluated)
 
 
 def test_a_checkpoint_of_another_run_must_fit_too(small: Run, tmp_path: Path) -> None:

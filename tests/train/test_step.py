@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from tiny_runs import recipe, rows, write_lines
 from torch import Tensor, nn
 
-from assay.config import Recipe, TrainConfig
+from assay.config import LossConfig, Recipe, TrainConfig
 from assay.data.encoding import EncodedGroup, encode_groups
 from assay.data.loading import load_groups
 from assay.data.records import Comparison, Outcome
 from assay.data.sources import DataSource
-from assay.errors import DataError, DivergenceError, ResourceError
+from assay.errors import DivergenceError, ResourceError
 from assay.losses import bradley_terry
+from assay.model.heads import ensemble_of
 from assay.model.loading import build_for_training
+from assay.model.membership import give_members
 from assay.model.reward_model import RewardModel
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import StepResult, pairs_of, train_step
@@ -195,11 +197,13 @@ def test_the_step_divides_by_all_units_of_the_batch(
             assert result.loss == pytest.approx(math.log(2), rel=1e-12)
 
 
-def test_a_batch_without_weight_is_an_error_that_names_a_row(
-    model: RewardModel, groups: list[EncodedGroup]
+def test_a_batch_without_weight_teaches_nothing_and_says_so(
+    model: RewardModel, groups: list[EncodedGroup], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: all comparisons .* have weight 0"):
-        step(model, [weighted(groups[0], [0.0])])
+    result, gradient = step(model, [weighted(groups[0], [0.0])])
+    assert (result.loss, float(gradient.norm())) == (0, 0)
+    (record,) = caplog.records
+    assert "rows.jsonl:1 have no weight: nothing to learn" in record.getMessage()
 
 
 def test_the_gradient_is_clipped_to_the_norm_and_reported_before(
@@ -264,6 +268,21 @@ def test_a_gradient_that_is_not_finite_names_rows_and_leaves_the_weights(
     assert str(raised.value).count("rows.jsonl:") == 8
     assert "and 2 more" in str(raised.value)
     assert torch.equal(flat_weights(model), before)
+
+
+def test_a_gradient_of_members_that_is_not_finite_names_rows(
+    tiny_base: Path, groups: list[EncodedGroup]
+) -> None:
+    model = build(tiny_base)
+    give_members(model, ensemble_of(3), seed=1)
+    assert model.heads is not None
+    model.heads.weight_MD.register_hook(lambda gradient: gradient * math.inf)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    checked = settings_of()
+    checked = checked.model_copy(update={"loss": LossConfig(ensemble=3)})  # type: ignore[call-arg]
+    with pytest.raises(DivergenceError, match="the gradient is not finite in the batch of rows"):
+        train_step(model, groups, optimizer, schedule, checked, 10_000)
 
 
 @pytest.mark.parametrize("seed", range(10))

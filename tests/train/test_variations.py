@@ -14,7 +14,7 @@ import pytest
 from tiny_runs import Processes, recipe, recipe_file, rows, write_lines
 
 from assay.config import Recipe
-from assay.errors import CheckpointError, ConfigError, OutputError
+from assay.errors import CheckpointError, ConfigError, DataError, OutputError
 from assay.train.curve import gain_of_doubling, slope_of, verdict
 from assay.train.variations import train_curve, train_seeds
 
@@ -96,6 +96,21 @@ def test_a_series_is_refused_before_any_run(make: MakeRecipe, tmp_path: Path, se
     with pytest.raises(CheckpointError, match=r"train\.learning_rate was 0\.001, now 0\.5"):
         train_seeds(make(seeds, data={"held_out": 0.2}, learning_rate=0.5), 2, resume=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_overwriting_a_series_that_cannot_be_made_keeps_the_old_one(
+    make: MakeRecipe, tmp_path: Path, seeds: Path
+) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(seeds, output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    bad = str(write_lines(tmp_path / "bad.jsonl", ["{"]))
+    with pytest.raises(DataError, match=r"bad\.jsonl:1"):
+        train_seeds(make(output, data={"train": bad}), 2, overwrite=True)
+    reads_itself = make(output, model={"path": str(output / "seed-3/model")})
+    with pytest.raises(OutputError, match=r"--overwrite would delete .*, which the recipe reads"):
+        train_seeds(reads_itself, 2, overwrite=True)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ RECIPE_COMMANDS = ("train", "prepare")
 
 FLAG_NAMES = {
     "correct columns": "correct --columns",
-    "set on_bad_row to skip": "give --on-bad-row skip",
+    "set data.on_bad_row to skip": "give --on-bad-row skip",
     "leave label out": "leave --label out",
     "as in split: ": "as in --split ",
     "leave the revision out": "leave --revision out",

@@ -269,7 +269,7 @@ def bad_rows_error(bad_rows: Sequence[BadRow]) -> DataError:
     count = "1 bad row" if len(bad_rows) == 1 else f"{len(bad_rows)} bad rows"
     return DataError(
         f"{count}: {' | '.join(shown)}",
-        mend="mend them, or set on_bad_row to skip",
+        mend="mend them, or set data.on_bad_row to skip",
     )
 
 

@@ -148,14 +148,16 @@ def new_adapters(
     from peft import LoraConfig as PeftConfig
     from peft import TaskType, get_peft_model
 
-    classifier.config._name_or_path = str(base.resolve())
+    # PEFT writes down the first: a relative path would bind the adapter to one directory.
+    classifier.name_or_path = classifier.config._name_or_path = str(base.resolve())
     config = PeftConfig(
         task_type=TaskType.SEQ_CLS,
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
-        modules_to_save=list(fresh) or None,
+        # PEFT adds these two by itself.
+        modules_to_save=[name for name in fresh if name not in _HEAD_MODULES] or None,
         base_model_name_or_path=str(base.resolve()),
     )
     try:

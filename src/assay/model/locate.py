@@ -152,4 +152,11 @@ def locate_base(adapter: Path, base: str | None) -> Path:
             mend="give its new place with --base",
         )
     # A directory has no revisions, though the adapter was trained on one that had.
-    return locate_model(str(named), None if Path(named).is_dir() else revision).path
+    try:
+        return locate_model(str(named), None if Path(named).is_dir() else revision).path
+    except (ModelError, PullError) as error:
+        raise ModelError(
+            f"the adapter's base model '{named}' is not found ({error.what})",
+            where=adapter,
+            mend="give its place with --base",
+        ) from None

@@ -91,7 +91,7 @@ def save_checkpoint(
         (save_adapter if is_adapter(model) else save_plain)(model, inner)
         state = Single(model, optimizer).moments() if moments is None else moments
         save_file(state, partial / "optimizer.safetensors")
-        own, *further = [random_state()] if random is None else random
+        own, *further = [random_state(model.device)] if random is None else random
         rest = {
             "progress": asdict(progress),
             "schedule": _plain(schedule.state_dict()),
@@ -133,18 +133,6 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def load_checkpoint(
-    path: Path, model: RewardModel, optimizer: torch.optim.Optimizer, schedule: LRScheduler
-) -> Progress:
-    """Restore weights, moments, schedule and random state in place.
-
-    Raises:
-        CheckpointError: damaged, or of another model.
-    """
-    load_weights(path, model)
-    return load_progress(path, Single(model, optimizer), schedule)
-
-
 def load_progress(path: Path, strategy: Strategy, schedule: LRScheduler) -> Progress:
     """Restore moments, schedule and random state, after `load_weights`.
 
@@ -164,7 +152,7 @@ def load_progress(path: Path, strategy: Strategy, schedule: LRScheduler) -> Prog
         group["lr"] = rate
     random = [state["random"], *state.get("random_of_others", [])]
     if strategy.team.rank < len(random):
-        _restore_random(random[strategy.team.rank])
+        _restore_random(random[strategy.team.rank], strategy.model.device)
     return Progress(**state["progress"])
 
 
@@ -210,17 +198,16 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def random_state() -> RandomState:
-    """Of this process, as text."""
+def random_state(device: torch.device) -> RandomState:
+    """Of this process and the device that it computes on, which need not be the first, as text."""
     state = {"cpu": bytes(torch.get_rng_state().tolist()).hex()}
-    if torch.cuda.is_available():
-        state["cuda"] = bytes(torch.cuda.get_rng_state().tolist()).hex()
+    if device.type == "cuda":
+        state["cuda"] = bytes(torch.cuda.get_rng_state(device).tolist()).hex()
     return state
 
 
-def _restore_random(state: dict[str, str]) -> None:
+def _restore_random(state: RandomState, device: torch.device) -> None:
     torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["cpu"])), dtype=torch.uint8))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(
-            torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8)
-        )
+    if "cuda" in state and device.type == "cuda":
+        on_gpu = torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8)
+        torch.cuda.set_rng_state(on_gpu, device)

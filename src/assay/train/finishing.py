@@ -9,6 +9,7 @@ from typing import Any
 
 from assay.config import Recipe
 from assay.data.encoding import EncodedData
+from assay.errors import CheckpointError
 from assay.evaluate.evaluator import evaluate_groups, write_evaluation
 from assay.files import write_text
 from assay.model.loading import DTYPES, load_reward_model
@@ -58,16 +59,24 @@ def finish(
 
     Raises:
         OutputError: no space, no permission.
-        CheckpointError: the best checkpoint is damaged.
+        CheckpointError: the best checkpoint is damaged, or it is not known which it is.
     """
     step = progress.step
     with strategy.whole() as model:
         if model is None:
             return
+        if progress.best_value is None and recipe.train.load_best_model_at_end:
+            raise CheckpointError(
+                "the run has ended, and it is not known which checkpoint is its best",
+                where=run,
+                mend="resume with --train.load_best_model_at_end false: model/ is then the last",
+            )
+        if progress.best_value is None:
+            watch = None  # It had ended before one was looked for, or the best is lost.
         drop_features(run)
         if watch is not None:
             log.say(watch.describe(progress))
-        if recipe.train.load_best_model_at_end and progress.best_value is not None:
+        if recipe.train.load_best_model_at_end:
             step = progress.best_step
         if step != progress.step:
             load_weights(best_checkpoint(run, progress), model)

@@ -172,7 +172,8 @@ class RunLog:
         low, high = metrics["accuracy_ci95"]
         self.say(
             f"Eval:[{name}], step:[{number}/{self._plan.num_steps}], "
-            f"acc:{metrics['accuracy']:.4f} [{low:.3f}, {high:.3f}], "
+            f"acc:{metrics['accuracy']:.4f} [{low:.3f}, {high:.3f}], loss:{metrics['loss']:.4f}, "
+            f"margin:{metrics['mean_margin']:.4f}, "
             f"comparisons:{metrics['num_comparisons']}, time:{seconds * 1000:.3f} ms"
         )
 
@@ -200,6 +201,8 @@ class RunLog:
         """Logical and computed tokens of the recent steps, and how full their packs were."""
         logical = sum(step.num_tokens for step in self._recent)
         computed = sum(step.num_computed_tokens for step in self._recent)
+        if not computed:
+            return f"tokens:{logical}, none computed again"
         room = sum(step.num_packs * step.max_tokens for step in self._recent)
         split = sum(step.num_split_groups for step in self._recent)
         what = "tree" if self._recent[-1].engine == "tree" else "computed"

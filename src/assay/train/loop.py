@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,10 @@ from assay.train.recipe_data import (
     fingerprints,
     prepare_recipe,
     recipe_sources,
+    store_fingerprints,
 )
 from assay.train.run import (
+    alone_in,
     check_run_directory,
     check_same_data,
     check_same_recipe,
@@ -110,11 +113,14 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
     with (
         team_of_launcher(recipe.train.device) as team,
         ending_on_sigterm(team.size == 1),
+        ExitStack() as held,
     ):
-        return _train(recipe, resume, overwrite, team)
+        return _train(recipe, resume, overwrite, team, held)
 
 
-def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> TrainResult:
+def _train(
+    recipe: Recipe, resume: str | None, overwrite: bool, team: Team, held: ExitStack
+) -> TrainResult:
     strategy_name(recipe.train.strategy, team)
     team.same(recipe.model_dump(), "the recipe", mend="give all processes the same file and flags")
     checkpoint = checkpoint_to_resume(recipe, resume)
@@ -138,7 +144,8 @@ def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> T
     data_read = fingerprints(recipe, stores.train)
     team.same(data_read, "the data", mend="give all machines the same files")
     if began is not None:
-        check_same_data(began, data_read)
+        looks = watch is not None
+        check_same_data(began, data_read, store_fingerprints(stores), evaluated=looks)
     if team.is_first:
         print_table(stores.table())
     check_recipe_data(recipe, stores)
@@ -148,6 +155,9 @@ def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> T
     dropped: list[Entry] = []
     team.wait()  # Nobody looks into the directory any more.
     if team.is_first:
+        held.enter_context(alone_in(run))
+        # Again: another command may have ended in it while this one loaded.
+        check_run_directory(recipe, resume=resume is not None, overwrite=overwrite)
         open_run(recipe, overwrite=overwrite)
         counts = data.counts | {
             "engine": state.model.engine.name,
@@ -155,7 +165,8 @@ def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> T
             "strategy": state.strategy.name,
             "num_processes": team.size,
         }
-        described = describe_run(run, recipe, data_read, counts, began=began)
+        prints = store_fingerprints(stores)
+        described = describe_run(run, recipe, data_read, prints, counts, began=began)
         state.notes = notes_of(recipe, described)
         write_aside(data, run)
         sweep(run / "checkpoints")
@@ -169,8 +180,10 @@ def _train(recipe: Recipe, resume: str | None, overwrite: bool, team: Team) -> T
         _log(run, recipe, plan, first_step, dropped, team) as log,
         StopRequest(announce=team.size == 1) as stop,
     ):
-        kept = [encoded for _, encoded in data.evals]
-        keep_features(state.strategy, recipe, plan, data.train, kept, run, log.say)
+        if not _has_ended(state.progress, plan, watch):
+            kept = [encoded for _, encoded in data.evals]
+            with stop.at_once():
+                keep_features(state.strategy, recipe, plan, data.train, kept, run, log.say)
         _run_steps(run, recipe, plan, data, state, watch, log, stop)
         complete = False
         if _has_ended(state.progress, plan, watch):
@@ -250,7 +263,8 @@ def _build(
     state = _State(strategy, schedule, Progress())
     if checkpoint is not None:
         state.progress = load_progress(checkpoint, strategy, schedule)
-        notice(f"resuming from {checkpoint.name}")
+        ended = state.progress.step >= plan.num_steps
+        notice(f"resuming from {checkpoint.name}" + (", where the training ended" if ended else ""))
     return state, data, plan
 
 
@@ -278,9 +292,15 @@ def _run_steps(
     config, progress, model = recipe.train, state.progress, state.model
     strategy, team = state.strategy, state.strategy.team
     budget = _budget(strategy, recipe, progress)
+    count = len(data.train.groups)
+    few = (
+        f" (all there are; the recipe's {plan.global_batch_size})"
+        if count < plan.global_batch_size
+        else ""
+    )
     log.say(
-        f"{len(data.train.groups)} groups, {data.train.num_comparisons} comparisons, "
-        f"{plan.num_steps} steps of {plan.global_batch_size} groups"
+        f"{count} groups, {data.train.num_comparisons} comparisons, "
+        f"{plan.num_steps} steps of {min(count, plan.global_batch_size)} groups{few}"
     )
     log.say(
         f"engine {model.engine.name}"
@@ -319,13 +339,14 @@ def _run_steps(
         if due or stopping or _has_ended(progress, plan, watch):
             _save(run, state, config.save_total_limit)
     if watch is not None and watch.gives_up(progress) and progress.step < plan.num_steps:
-        log.say(f"stopped after step {progress.step}: no better for {progress.num_bad} evaluations")
+        times = f"{progress.num_bad} evaluation{'s' * (progress.num_bad > 1)}"
+        log.say(f"stopped after step {progress.step}: no better for {times}")
 
 
 def _save(run: Path, state: _State, keep: int | None) -> None:
     """The checkpoint that one process would write, written by the first of them."""
     strategy = state.strategy
-    moments, random = strategy.moments(), strategy.team.gather(random_state())
+    moments, random = strategy.moments(), strategy.team.gather(random_state(strategy.model.device))
     with strategy.whole() as model:
         if model is not None:
             save_checkpoint(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from assay.config import TrainConfig
+from assay.train.plan import part_of_steps
 
 
 def build_optimizer(
@@ -40,7 +40,7 @@ def build_schedule(
         config.lr_scheduler_type,
         optimizer,
         # A run of one step would train at rate 0, hence not at all.
-        num_warmup_steps=min(math.ceil(config.warmup_ratio * num_steps), num_steps - 1),
+        num_warmup_steps=min(part_of_steps(config.warmup_ratio, num_steps), num_steps - 1),
         num_training_steps=num_steps,
     )
     return schedule

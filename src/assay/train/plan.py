@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -35,7 +36,7 @@ class Plan:
     ) -> Plan:
         """The plan of a recipe; `max_steps`, where given, decides alone."""
         per_epoch = math.ceil(num_groups / global_batch_size)
-        steps = max_steps or math.ceil(num_train_epochs * per_epoch)
+        steps = max_steps or part_of_steps(num_train_epochs, per_epoch)
         return cls(num_groups, global_batch_size, seed, steps)
 
     @property
@@ -57,6 +58,14 @@ class Plan:
         order = _order(self.num_groups, self.seed, self.epoch_of(step))
         start = (step % self.steps_per_epoch) * self.global_batch_size
         return [int(index) for index in order[start : start + self.global_batch_size]]
+
+
+def part_of_steps(part: float, steps: int) -> int:
+    """A part (or a multiple) of so many steps, rounded up: 1.1 of 10 are 11.
+
+    As the number is written: to floats 1.1 x 10 is more than 11.
+    """
+    return math.ceil(Fraction(str(part)) * steps)
 
 
 @lru_cache(2)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from assay.config import Recipe, SourceConfig
-from assay.data.encoding import warn_of_unread_thoughts
+from assay.data.encoding import EncodedGroup, warn_of_unread_thoughts
 from assay.data.mixing import Share, is_held_out, mixed
 from assay.data.rendering import Renderer
 from assay.data.sources import DataSource, locate, locate_all
@@ -130,6 +130,13 @@ def check_recipe_data(recipe: Recipe, data: RecipeData) -> None:
                 mend="raise train.max_length, or look at the rows",
             )
         check_dropped(name, account, recipe.data.max_dropped)
+    for name, _, store in data.evals:
+        if _only_ties(store.groups):
+            raise DataError(
+                "every comparison is labelled a tie: nothing to evaluate on",
+                where=f"eval {name}",
+                mend="name another file in data.eval",
+            )
 
 
 def mix_and_split(recipe: Recipe, data: RecipeData) -> tuple[JoinedData, JoinedData | None]:
@@ -183,9 +190,9 @@ def warn_about_overlap(name: str, train: JoinedData, store: StoredData) -> int:
     shared, prompts = prompts_in_training(train, store)
     if shared:
         warn(
-            f"{shared} of {prompts} prompts of {name} are in the training data (case, width and "
-            "white space do not count); `assay audit --test --fix` writes training rows without "
-            "them"
+            f"{shared} of {prompts} prompts of the evaluation set '{name}' are in the training "
+            "data (case, width and white space do not count); `assay audit --test --fix` writes "
+            "training rows without them"
         )
     return shared
 
@@ -195,7 +202,7 @@ def _check_sides(recipe: Recipe, train: JoinedData, held: JoinedData) -> None:
     what = f"data.held_out {recipe.data.held_out} with seed {recipe.data_seed}"
     if not len(train.groups):
         raise ConfigError(f"{what} holds back every prompt", mend="lower data.held_out")
-    if all(c.outcome == "tie" for group in held.groups for c in group.comparisons):
+    if _only_ties(held.groups):
         ties = f"{len(held.groups)} prompts with ties alone" if len(held.groups) else "no prompt"
         raise ConfigError(
             f"{what} holds back {ties}: nothing to evaluate on",
@@ -203,10 +210,20 @@ def _check_sides(recipe: Recipe, train: JoinedData, held: JoinedData) -> None:
         )
 
 
+def _only_ties(groups: Iterable[EncodedGroup]) -> bool:
+    return all(c.outcome == "tie" for group in groups for c in group.comparisons)
+
+
 def fingerprints(recipe: Recipe, stores: Sequence[StoredData]) -> dict[str, str]:
     """SHA-256 of each training source, by its path and split."""
     keys = [source.key for source in recipe.data.train]
     return dict(zip(keys, [store.account.sha256 for store in stores], strict=True))
+
+
+def store_fingerprints(data: RecipeData) -> dict[str, str]:
+    """Of each store, by its name for people, what decides its content: also tokenizer, template and
+    plug-ins."""
+    return {name: store.account.fingerprint for name, store in data.stores()}
 
 
 def data_source(source: SourceConfig, template: str) -> DataSource:

@@ -16,16 +16,20 @@ tensorboard/, wandb/, swanlog/   where the recipe reports to them
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 import assay
 from assay.config import Recipe
@@ -70,7 +74,8 @@ def notes_of(recipe: Recipe, described: dict[str, Any]) -> dict[str, str]:
         recipe: of the run.
         described: what `describe_run` returned.
     """
-    kept = {key: described[key] for key in ("data", *_DECIDES_BITS) if key in described}
+    names = ("data", "stores", *_DECIDES_BITS)
+    kept = {key: described[key] for key in names if key in described}
     return {RECIPE: dump_recipe(recipe), RUN: json.dumps(kept, ensure_ascii=False, indent=2) + "\n"}
 
 
@@ -134,6 +139,35 @@ def check_run_directory(recipe: Recipe, *, resume: bool, overwrite: bool) -> Non
         check_same_recipe(recipe, run)
 
 
+@contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Make a run directory, and keep other commands out of it as long as the block runs.
+
+    A lock of the system on the directory itself: nothing is written, and a kill gives it back.
+    File systems that have no such locks keep nobody out.
+
+    Raises:
+        OutputError: another command is in it; or no permission.
+    """
+    with output_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                "another command is training in it",
+                where=run,
+                mend="wait for its end, or choose another output_dir",
+            ) from None
+        except OSError:  # Some network file systems.
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def open_run(recipe: Recipe, *, overwrite: bool) -> Path:
     """Make the run directory (after `check_run_directory`) and write the recipe into it.
 
@@ -149,23 +183,49 @@ def open_run(recipe: Recipe, *, overwrite: bool) -> Path:
     return run
 
 
-def check_same_data(began: Path, data: dict[str, str]) -> None:
-    """On resuming, check that the training data are those of the run that wrote the checkpoint.
+def check_same_data(
+    began: Path, data: dict[str, str], stores: dict[str, str], *, evaluated: bool
+) -> None:
+    """On resuming, check that the data are those of the run that wrote the checkpoint.
+
+    Args:
+        began: where that run stands, or a checkpoint of it.
+        data: `recipe_data.fingerprints`.
+        stores: `recipe_data.store_fingerprints`.
+        evaluated: whether the evaluation data decide anything, as they do of the best checkpoint.
 
     Raises:
-        CheckpointError: they changed.
+        CheckpointError: they changed, or are read or tokenised in another way.
     """
     before = _read_json(began / RUN)
     if before and before.get("data") != data:
+        known = before.get("data") or {}
+        changed = sorted(name for name in {*known, *data} if known.get(name) != data.get(name))
         raise CheckpointError(
-            "the training data changed since this run began",
+            f"the training data changed since this run began: {', '.join(changed)}",
             where=began,
             mend="restore the files, or start a new run",
         )
+    known = before.get("stores", {})
+    for name, fingerprint in stores.items():
+        decides = evaluated or name.startswith("train ")
+        if decides and known.get(name, fingerprint) != fingerprint:
+            raise CheckpointError(
+                f"the rows of {name} are not what they were when this run began: the file, a "
+                "plug-in, the tokenizer or the version of assay is another",
+                where=began,
+                mend="restore it, or start a new run",
+            )
 
 
 def describe_run(
-    run: Path, recipe: Recipe, data: dict[str, str], counts: dict[str, Any], *, began: Path | None
+    run: Path,
+    recipe: Recipe,
+    data: dict[str, str],
+    stores: dict[str, str],
+    counts: dict[str, Any],
+    *,
+    began: Path | None,
 ) -> dict[str, Any]:
     """Write `run.json`, and return it; on resuming, warn where the last bits may differ.
 
@@ -173,6 +233,7 @@ def describe_run(
         run: the run directory.
         recipe: what it does.
         data: fingerprints of the training data.
+        stores: fingerprints of all stores.
         counts: what was kept and dropped, and the engine.
         began: on resuming, the `origin` of the checkpoint.
 
@@ -191,6 +252,7 @@ def describe_run(
         "num_threads": torch.get_num_threads(),
         "seed": recipe.train.seed,
         "data": data,
+        "stores": stores,
         **counts,
     }
     before = _read_json(began / RUN) if began is not None else {}
@@ -256,18 +318,30 @@ def _clear(run: Path) -> None:
 
 
 def _check_same(recipe: Recipe, run: Path) -> None:
-    before = yaml.safe_load((run / RECIPE).read_text(encoding="utf-8"))
+    before = _with_new_fields(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8")))
     now = recipe.model_dump(mode="json")
+    others = []
     for key in sorted(set(_leaves(before)) | set(_leaves(now))):
         old, new = _at(before, key), _at(now, key)
         if key in _BITS and old != new:
             _warn_about_bits({".".join(key): old}, {".".join(key): new}, recipe)
         elif key not in _FREE and old != new:
-            raise CheckpointError(
-                f"the recipe differs from the run's: {'.'.join(key)} was {old!r}, now {new!r}",
-                where=run / RECIPE,
-                mend="resume with the run's recipe, or start a new run",
-            )
+            others.append(f"{'.'.join(key)} was {old!r}, now {new!r}")
+    if others:
+        raise CheckpointError(
+            f"the recipe differs from the run's: {'; '.join(others)}",
+            where=run / RECIPE,
+            mend="resume with the run's recipe; or start a new run, with --model.path RUN to train "
+            "its model on",
+        )
+
+
+def _with_new_fields(written: Any) -> Any:
+    """A recipe as this version would write it: fields that are newer than the run are added."""
+    try:
+        return Recipe.model_validate(written).model_dump(mode="json")
+    except ValidationError:  # It says something that is no longer known, which will be named.
+        return written
 
 
 def _leaves(tree: Any, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

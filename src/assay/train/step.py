@@ -13,10 +13,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
 from assay.data.rendering import TokenIds
-from assay.errors import DataError, ResourceError
+from assay.errors import ResourceError
 from assay.losses import Objective, Pairs, objective_of, pairs_of
-from assay.model.reward_model import RewardModel, giving
+from assay.model.reward_model import Gives, RewardModel, giving
 from assay.model.rewards import is_out_of_memory, passes_of, rewards_of_sequences
+from assay.notices import warn
 from assay.train.divergence import divergence
 from assay.train.split import backward_in_packs
 from assay.train.strategy.protocol import Strategy
@@ -113,14 +114,15 @@ def train_step(
     objective = objective_of(recipe.loss, recipe.train.seed)
     units = sum(objective.units(group) for group in groups)
     if units <= 0:
-        raise DataError(
-            f"all {objective.unit_name} of a batch have weight 0",
-            where=groups[0].group.source,
-            mend="remove rows without weight",
+        source = groups[0].group.source
+        warn(
+            f"all {objective.unit_name} of the batch with {source} have no weight: nothing to learn"
         )
+        units = 1.0  # The sum is 0.
     shared.zero_grad()
     packs = model.engine.pack([group.sequences for group in groups], max_tokens)
-    with giving(model, "rewards" if objective.num_members is None else "members"):
+    gives: Gives = "rewards" if objective.num_members is None else "members"
+    with giving(model, gives):
         parts = {
             number: _pass(
                 shared,
@@ -139,7 +141,8 @@ def train_step(
         norm = shared.clip(recipe.train.max_grad_norm)
         result.grad_norm = float(norm)
         if not torch.isfinite(norm):
-            raise divergence("the gradient", groups, shared, objective, max_tokens)
+            with giving(model, gives):
+                raise divergence("the gradient", groups, shared, objective, max_tokens)
         shared.step()
     except RuntimeError as error:
         if not is_out_of_memory(error):

@@ -37,8 +37,9 @@ from assay.train.recipe_data import (
     fingerprints,
     mix_and_split,
     prepare_recipe,
+    store_fingerprints,
 )
-from assay.train.run import RECIPE, check_same_data, check_same_recipe
+from assay.train.run import RECIPE, check_run_directory, check_same_data
 from assay.train.trackers import check_trackers
 
 SEEDS, CURVE = "seeds.json", "curve.json"
@@ -153,7 +154,7 @@ def _train_all(
         )
     output = Path(recipe.output_dir)
     _check_output(output, variations, resume=resume, overwrite=overwrite)
-    Watch.of(recipe)
+    watch = Watch.of(recipe)
     check_trackers(recipe.train.report_to)
     load_plugins(recipe.plugins)
     stores = prepare_recipe(recipe, reader_for_training(recipe.model))
@@ -161,9 +162,11 @@ def _train_all(
     data = fingerprints(recipe, stores.train)
     for each in variations:  # What leaves nothing to train on is said before hours of training.
         mix_and_split(each.recipe, stores)
-        if resume and (output / each.name).exists():
-            check_same_recipe(each.recipe, output / each.name)
-            check_same_data(output / each.name, data)
+        if resume:
+            prints, looks = store_fingerprints(stores), watch is not None
+            check_same_data(output / each.name, data, prints, evaluated=looks)
+    if overwrite:
+        _clear(output, variations)
     output.mkdir(parents=True, exist_ok=True)
     found = []
     for number, each in enumerate(variations, start=1):
@@ -194,19 +197,16 @@ def _check_output(
             "output_dir",
         )
     for each in variations:
-        run = output / each.name
-        if overwrite and run.exists() and not (run / RECIPE).exists():
-            raise OutputError(
-                "is not a run directory, so --overwrite will not delete it",
-                where=run,
-                mend="choose another output_dir, or empty it yourself",
-            )
-    if overwrite:
-        with output_errors(output):
-            for name in (SEEDS, CURVE):
-                (output / name).unlink(missing_ok=True)
-            for each in variations:  # All at once: half of an old series must not be taken for new.
-                shutil.rmtree(output / each.name, ignore_errors=True)
+        check_run_directory(each.recipe, resume=resume, overwrite=overwrite)
+
+
+def _clear(output: Path, variations: Sequence[Variation]) -> None:
+    """Delete an old series, all at once: half of it must not be taken for new."""
+    with output_errors(output):
+        for name in (SEEDS, CURVE):
+            (output / name).unlink(missing_ok=True)
+        for each in variations:
+            shutil.rmtree(output / each.name, ignore_errors=True)
 
 
 def _is_finished(recipe: Recipe, stores: RecipeData) -> bool:

@@ -16,8 +16,8 @@ def merge(
     model: Annotated[
         str,
         typer.Argument(
-            help="An adapter or a run of one, a directory of LLaMA-Factory, OpenRLHF or TRL, "
-            "or any other model that --model takes."
+            help="An adapter (of a run: RUN/adapter), a directory of LLaMA-Factory, OpenRLHF or "
+            "TRL, or any other model that --model takes and that is not plain already."
         ),
     ],
     output: Annotated[Path, typer.Option(help="A directory that is not there yet.")],
