@@ -18,6 +18,7 @@ METRICS = {
     *("accuracy", "wins", "ties", "losses", "num_comparisons", "num_prompts", "accuracy_se"),
     *("accuracy_ci95", "length_baseline", "mean_margin", "reward_mean", "reward_std"),
     *("chosen_mean", "rejected_mean", "loss", "by_tag", "skipped"),
+    *("num_near_ties", "calibration", "by_length", "by_language", "shortcuts"),
 }
 """The fields of the issue."""
 ABOUT = {

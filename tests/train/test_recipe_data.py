@@ -397,7 +397,7 @@ def test_a_template_that_leaves_out_what_was_thought(
             {"train": [{"path": "a", "weight": 1}, "b"]},
             r"'data.train': some sources have a weight, and b has none; give each a weight",
         ),
-        ({"train": [{"path": "a", "proportion": 1.5}]}, r"proportion': should be less than or"),
+        ({"train": [{"path": "a", "proportion": 1.5}]}, r"proportion: should be less than or"),
         (
             {"train": [{"path": "a", "count": 1, "weight": 1}]},
             r"count and weight contradict each other; give one",

@@ -12,6 +12,7 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -193,7 +194,8 @@ def _held(parameter: Any) -> int:
 
 def train_recipe(checked: Recipe, resume: str | None, joined: Team) -> int:
     """A whole run; its steps."""
-    return _train(checked, resume, False, joined).step
+    with ExitStack() as held:
+        return _train(checked, resume, False, joined, held).step
 
 
 def _serve(rank: int, port: int, link: Connection, said: str) -> None:

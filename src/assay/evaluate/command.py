@@ -21,6 +21,7 @@ from assay.errors import ConfigError, OutputError
 from assay.evaluate.evaluator import Evaluation, about_input, evaluate_groups, write_evaluation
 from assay.evaluate.metrics import Scored
 from assay.evaluate.rows import load_rows
+from assay.evaluate.summary import summary_lines
 from assay.files import check_place
 from assay.model.loading import load_reward_model
 from assay.model.locate import checkpoints_in, locate_model
@@ -83,7 +84,7 @@ def evaluate_command(
 
 
 def print_results(results: dict[str, Any]) -> None:
-    """The result as a table: accuracy with its interval, tags, and what was left out."""
+    """The result as a table, a few lines beyond accuracy, and what was left out."""
     out = console(120)
     low, high = results["accuracy_ci95"]
     table = Table(show_header=True, header_style="bold")
@@ -103,6 +104,8 @@ def print_results(results: dict[str, Any]) -> None:
         f"({results['num_comparisons']} comparisons of {results['num_prompts']} prompts)",
         highlight=False,
     )
+    for line in summary_lines(results):
+        out.print(Text(line))
     skipped = results["skipped"]
     reasons = ", ".join(f"{count} {reason}" for reason, count in skipped["reasons"].items())
     out.print(f"skipped: {skipped['count']}{f' ({reasons})' if reasons else ''}", highlight=False)
@@ -172,7 +175,7 @@ def _results(evaluation: Evaluation, output: Path | None, about: dict[str, Any])
         "count": len(evaluation.skipped),
         "reasons": dict(Counter(row.reason for row in evaluation.skipped)),
     }
-    return evaluation.metrics | {"skipped": skipped} | about
+    return evaluation.metrics | evaluation.details | {"skipped": skipped} | about
 
 
 def length_to_read(model: RewardModel, asked: int | None) -> int:

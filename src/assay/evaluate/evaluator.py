@@ -6,30 +6,41 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from assay.data.encoding import EncodedData, EncodedGroup
 from assay.data.loading import LoadedData, SkippedRow
-from assay.data.records import Comparison, prompt_key
+from assay.data.records import Comparison
 from assay.data.sources import DataSource
 from assay.errors import DataError
-from assay.evaluate.metrics import Scored, comparison_metrics
+from assay.evaluate.details import Answers, details_of
+from assay.evaluate.metrics import Floats, Scored, comparison_metrics
 from assay.files import output_errors
-from assay.model.reward_model import RewardModel
-from assay.model.rewards import score_sequences
+from assay.model.reward_model import RewardModel, giving
+from assay.model.rewards import score_sequences, scored_sequences, shortest_floats
 
 _WINDOW = 64
 
 
 @dataclass
 class Evaluation:
-    """Metrics, the comparisons behind them, and every row that is not among them."""
+    """Metrics, the comparisons behind them, and every row that is not among them.
+
+    `answers` holds what `details` are made of; None where there are none.
+    """
 
     metrics: dict[str, Any]
     scored: list[Scored]
     comparisons: list[dict[str, Any]]
     skipped: list[SkippedRow] = field(default_factory=list)
+    answers: Answers | None = None
+
+    @cached_property
+    def details(self) -> dict[str, Any]:
+        """What goes beyond `metrics`, computed when it is first asked for; training never asks."""
+        return {} if self.answers is None else details_of(self.answers)
 
     @property
     def skipped_counts(self) -> dict[str, int]:
@@ -67,12 +78,21 @@ def evaluate_groups(
     scored: list[Scored] = []
     rows: list[dict[str, Any]] = []
     skipped = list(data.skipped)
+    reward_GR: list[list[float]] = []
+    members: list[Floats] = []
     for number, window in enumerate(windows_of(data)):
-        known = rewards[number] if rewards is not None else score_window(model, window, max_tokens)
-        following = iter(known)
+        if rewards is not None:
+            following = iter(rewards[number])
+        elif model.heads is not None and model.heads.is_ensemble:
+            found, value_RM = _score_with_members(model, window, max_tokens)
+            following = iter(found)
+            members += value_RM
+        else:
+            following = iter(score_window(model, window, max_tokens))
         new: list[Scored] = []
         for group in window:
             reward_R = [next(following) for _ in group.sequences]
+            reward_GR.append(reward_R)
             for comparison in group.comparisons:
                 if comparison.outcome == "tie":
                     skipped.append(SkippedRow(comparison.row or group.group.source, "labelled tie"))
@@ -87,7 +107,8 @@ def evaluate_groups(
         raise DataError(
             "every comparison is labelled a tie", mend="there is nothing to be right on"
         )
-    return Evaluation(comparison_metrics(scored), scored, rows, skipped)
+    answers = Answers(data, reward_GR, members or None)
+    return Evaluation(comparison_metrics(scored), scored, rows, skipped, answers)
 
 
 def windows_of(data: EncodedData) -> Iterator[list[EncodedGroup]]:
@@ -103,6 +124,22 @@ def score_window(
     sequences = [ids for group in window for ids in group.sequences]
     families = [number for number, group in enumerate(window) for _ in group.sequences]
     return score_sequences(model, sequences, families=families, max_tokens=max_tokens)
+
+
+def _score_with_members(
+    model: RewardModel, window: Sequence[EncodedGroup], max_tokens: int | None
+) -> tuple[list[float], list[Floats]]:
+    """`score_window`, and of each group the values [R, M] of the ensemble's members."""
+    sequences = [ids for group in window for ids in group.sequences]
+    families = [number for number, group in enumerate(window) for _ in group.sequences]
+    with giving(model, "both"):
+        value_RV = scored_sequences(model, sequences, families=families, max_tokens=max_tokens)
+    value_RM = value_RV[:, 1:].double().cpu().numpy()
+    members = []
+    for group in window:
+        members.append(value_RM[: len(group.sequences)])
+        value_RM = value_RM[len(group.sequences) :]
+    return shortest_floats(value_RV[:, 0]), members
 
 
 def about_input(source: DataSource, loaded: LoadedData, encoded: EncodedData) -> dict[str, Any]:
@@ -123,6 +160,8 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Write `results.json` and `comparisons.jsonl`; returns what stands in the first.
 
+    It holds the metrics and the details.
+
     Args:
         evaluation: what to write.
         directory: made if it is not there.
@@ -132,6 +171,7 @@ def write_evaluation(
         OutputError: no space, no permission.
     """
     results = evaluation.metrics | {
+        **evaluation.details,
         "skipped": {
             "count": len(evaluation.skipped),
             "reasons": evaluation.skipped_counts,
@@ -163,7 +203,7 @@ def _replace(directory: Path, texts: dict[str, str]) -> None:
 def _scored(group: EncodedGroup, comparison: Comparison, reward_R: Sequence[float]) -> Scored:
     chosen, rejected = comparison.winner_loser or (comparison.a, comparison.b)
     return Scored(
-        prompt=prompt_key(group.group.prompt, group.group.tools, group.group.template_kwargs),
+        prompt=group.group.key,
         chosen_reward=reward_R[chosen],
         rejected_reward=reward_R[rejected],
         chosen_tokens=len(group.sequences[chosen]),

@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 METRICS = {"accuracy": 1, "mean_margin": 1, "loss": -1}
 """What evaluations are compared and tracked by: 1 where higher is better, -1 where lower is."""
 
+NEAR_TIE = 1e-5
+"""Margins below it may change their sign with the order of rows, packs or processes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -46,8 +49,9 @@ def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
     """Accuracy with its interval, margins, moments of the rewards, and the length baseline.
 
     `accuracy` counts strict wins. Its standard error and interval are clustered by prompt:
-    comparisons of one prompt share responses and do not count as independent. `loss` is the mean
-    of -log sigmoid(margin), whatever the model was trained with.
+    comparisons of one prompt share responses and do not count as independent. `num_near_ties`
+    counts margins below 1e-5, ties among them: all that another order may decide anew. `loss` is
+    the mean of -log sigmoid(margin), whatever the model was trained with.
 
     Raises:
         ValueError: there is no comparison.
@@ -66,6 +70,7 @@ def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
         "wins": int(win_C.sum()),
         "ties": int((margin_C == 0).sum()),
         "losses": int((margin_C < 0).sum()),
+        "num_near_ties": int((np.abs(margin_C) < NEAR_TIE).sum()),
         "num_comparisons": len(scored),
         "num_prompts": len(prompts),
         "accuracy_se": None if math.isnan(error) else error,
@@ -129,12 +134,19 @@ def wilson_interval(share: float, count: float, quantile: float) -> tuple[float,
 
 
 def _by_tag(scored: Sequence[Scored]) -> dict[str, dict[str, Any]]:
+    parts: dict[str, list[Scored]] = {}
+    for item in scored:
+        if item.tag:
+            parts.setdefault(item.tag, []).append(item)
     table: dict[str, dict[str, Any]] = {}
-    for tag in sorted({item.tag for item in scored if item.tag}):
-        part = [item for item in scored if item.tag == tag]
+    for tag, part in sorted(parts.items()):
         results = [item.result for item in part]
+        win_C = np.array([result == "win" for result in results], dtype=np.float64)
+        cluster_C = np.unique([item.prompt for item in part], return_inverse=True)[1]
+        accuracy, _, interval = clustered_accuracy(win_C, cluster_C)
         table[tag] = {
-            "accuracy": results.count("win") / len(part),
+            "accuracy": accuracy,
+            "accuracy_ci95": list(interval),
             "wins": results.count("win"),
             "ties": results.count("tie"),
             "losses": results.count("loss"),

@@ -21,12 +21,20 @@ from assay.errors import DataError
     "responses",
     fields="prompt, responses",
     rank=300,
-    detects=lambda row: "responses" in row,
+    detects=lambda row: "responses" in row or {"prompt", "response"} <= row.keys(),
     comparisons=False,
 )
 def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> Group:
-    """One prompt (text or messages) with responses (each text, a message or several)."""
-    prompt, responses = require(row, "prompt"), literal(require(row, "responses"))
+    """One prompt (text or messages) with responses (each text, a message or several).
+
+    A row with one may write it as `response`.
+    """
+    prompt = require(row, "prompt")
+    if "response" in row and "responses" not in row:
+        single = answer(read_turns(literal(row["response"]), "response", assistant), "response")
+        turns = read_turns(prompt, "prompt", user)
+        return group_of_row(row, source, turns, (single,), used=("prompt", "response"))
+    responses = literal(require(row, "responses"))
     if looks_listed(responses):
         raise DataError(
             f"'responses' is a list that cannot be read back ({str(responses)[:30]!r})",

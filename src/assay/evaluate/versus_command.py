@@ -1,0 +1,210 @@
+"""What `assay versus` computes, prints and writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from assay.consoles import console
+from assay.data.audit.texts import excerpt
+from assay.data.loading import SkippedRow
+from assay.data.prompts import asked
+from assay.errors import DataError
+from assay.evaluate.versus import (
+    Duel,
+    Matched,
+    Policy,
+    duel_metrics,
+    match,
+    unmatched,
+)
+from assay.files import text_output
+from assay.model.reward_model import RewardModel
+from assay.notices import warn
+from assay.score.scorer import RowScores, reading_limit, refusals, score_items
+
+_WINDOW = 256
+"""Prompts scored together."""
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class VersusOptions:
+    """How `assay versus` reads; each field is a flag of the command."""
+
+    output: Path | None = None
+    limit: int | None = None
+    max_length: int | None = None
+    on_bad_row: Literal["error", "skip"] = "error"
+
+
+def read_both(a: Policy, b: Policy) -> tuple[list[Matched], dict[str, Any]]:
+    """The prompts that both answered, and an account of all rows of both.
+
+    Raises:
+        DataError: they share no prompt.
+    """
+    matched = match(a, b)
+    account = {
+        name: {
+            "input": policy.source.path,
+            "input_sha256": policy.fingerprint,
+            "rows": policy.num_rows,
+            "bad_rows": [str(row.source) for row in policy.bad_rows],
+            "prompts": len(policy.groups),
+            "unmatched": unmatched(policy, other),
+        }
+        for name, policy, other in (("a", a, b), ("b", b, a))
+    }
+    return matched, account
+
+
+def versus_command(
+    model: RewardModel, name: str, a: Policy, b: Policy, options: VersusOptions
+) -> dict[str, Any]:
+    """Score both policies' answers and compare; returns what stands in the JSON file.
+
+    Raises:
+        AssayError: no common prompt, nothing that can be scored, an output that cannot be written.
+    """
+    reading_limit(model, options.max_length)
+    matched, account = read_both(a, b)
+    duels, skipped, truncated = _duels(model, matched, options.max_length)
+    if not duels:
+        raise DataError(
+            f"no prompt is left to compare of {len(matched)} ({skipped[0].reason})",
+            where=a.source.path,
+            mend="raise --max-length, or look at the rows",
+        )
+    found = {
+        "model": name,
+        "template_hash": model.renderer.template.hash,
+        **account,
+        "limit": options.limit,
+        "skipped": [{"row": str(row.source), "reason": row.reason} for row in skipped],
+        "truncated": truncated,
+        **duel_metrics(duels),
+        "prompts": [_prompt_row(duel) for duel in duels],
+    }
+    print_versus(found)
+    if truncated:
+        warn(f"{truncated} answers were read without the beginning of their prompt")
+    if options.output is not None:
+        with text_output(options.output) as file:
+            file.write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
+        print(f"results: {options.output}")
+    return found
+
+
+def print_versus(found: dict[str, Any]) -> None:
+    """One table, what was left out, and the prompts on which the two differ most."""
+    out = console(120)
+    out.print(Text(f"A  {found['a']['input']}\nB  {found['b']['input']}"), soft_wrap=True)
+    table = Table(show_header=True, header_style="bold")
+    table.add_column("A against B")
+    table.add_column("", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_row("win rate", f"{found['win_rate']:.4f}", _between(found["win_rate_ci95"]))
+    controlled = found["length_controlled_win_rate"]
+    table.add_row(
+        "win rate at equal lengths",
+        "-" if controlled is None else f"{controlled:.4f}",
+        _between(found["length_controlled_ci95"]) if controlled is not None else "",
+    )
+    ends = found["mean_difference_ci95"]
+    table.add_row("mean difference of rewards", f"{found['mean_difference']:+.4f}", _between(ends))
+    table.add_row("A is longer by (tokens)", f"{found['mean_longer']:+.1f}", "")
+    table.add_row("A is the longer one", f"{found['share_longer']:.4f}", "")
+    out.print(table)
+    if found["length_note"] is not None:
+        out.print(f"no win rate at equal lengths: {found['length_note']}", highlight=False)
+    out.print(
+        f"{found['num_prompts']} prompts: {found['wins']} wins, {found['ties']} ties, "
+        f"{found['losses']} losses of A; a tie counts one half, intervals are by prompt",
+        highlight=False,
+    )
+    left = [
+        f"{len(found[name]['unmatched'])} prompts only in {name.upper()}"
+        for name in "ab"
+        if found[name]["unmatched"]
+    ]
+    if found["skipped"]:
+        left.append(f"{len(found['skipped'])} prompts skipped ({found['skipped'][0]['reason']})")
+    left += [
+        f"{len(found[name]['bad_rows'])} bad rows in {name.upper()}"
+        for name in "ab"
+        if found[name]["bad_rows"]
+    ]
+    out.print(Text(f"left out: {', '.join(left) or 'nothing'}"), soft_wrap=True)
+    ordered = sorted(found["prompts"], key=lambda row: float(row["difference"]))
+    best = [row for row in ordered[::-1][:_EXAMPLES] if row["difference"] > 0]
+    worst = [row for row in ordered[:_EXAMPLES] if row["difference"] < 0]
+    for what, rows in (("A better", best), ("B better", worst)):
+        for row in rows:
+            line = f"  {what}  {row['row']}  {row['difference']:+.2f}  {row['prompt']}"
+            out.print(Text(line), no_wrap=True, overflow="ellipsis")
+
+
+def _duels(
+    model: RewardModel, matched: Sequence[Matched], max_length: int | None
+) -> tuple[list[Duel], list[SkippedRow], int]:
+    """Scored prompts, those that cannot be scored, and how many answers lost some of a prompt."""
+    duels: list[Duel] = []
+    skipped: list[SkippedRow] = []
+    truncated = 0
+    for window in _windows(matched):
+        refused = refusals(model, [one.group for one in window], max_length=max_length)
+        kept = []
+        for one, error in zip(window, refused, strict=True):
+            if error is None:
+                kept.append(one)
+            else:
+                skipped.append(SkippedRow(one.group.source, error.what))
+        if not kept:
+            continue
+        scores = score_items(model, [one.group for one in kept], max_length=max_length)
+        duels += [_duel(one, row) for one, row in zip(kept, scores, strict=True)]
+        truncated += sum(sum(row.truncated) for row in scores)
+    return duels, skipped, truncated
+
+
+def _windows(matched: Sequence[Matched]) -> Iterator[Sequence[Matched]]:
+    for start in range(0, len(matched), _WINDOW):
+        yield matched[start : start + _WINDOW]
+
+
+def _duel(matched: Matched, row: RowScores) -> Duel:
+    n = matched.num_a
+    return Duel(
+        matched,
+        tuple(row.scores[:n]),
+        tuple(row.scores[n:]),
+        tuple(row.num_tokens[:n]),
+        tuple(row.num_tokens[n:]),
+    )
+
+
+def _prompt_row(duel: Duel) -> dict[str, Any]:
+    group = duel.matched.group
+    return {
+        "row": str(group.source),
+        "group": duel.matched.key,
+        "prompt": excerpt(asked(group.prompt)),
+        "win": duel.win,
+        "difference": duel.difference,
+        "rewards_a": list(duel.rewards_a),
+        "rewards_b": list(duel.rewards_b),
+        "tokens_a": list(duel.tokens_a),
+        "tokens_b": list(duel.tokens_b),
+    }
+
+
+def _between(ends: Sequence[float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
