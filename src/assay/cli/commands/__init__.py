@@ -16,6 +16,7 @@ for _name in (
     "compare",
     "score",
     "versus",
+    "probe",
     "merge",
     "convert",
     "demo",
