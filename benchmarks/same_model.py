@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -68,6 +69,8 @@ def main() -> int:
             "assay": [run / "checkpoints" / f"step-{step}" for step in steps],
             "trl": [scratch / f"trl-{step}" for step in steps],
         }
+        for path in weights["trl"]:
+            add_reader(start, path)
         margins = {
             side: [margins_of(path, held_out) for path in paths] for side, paths in weights.items()
         }
@@ -109,6 +112,13 @@ def split_pairs(arguments: argparse.Namespace, model: RewardModel) -> tuple[list
     if len(encoded) < count or len(unseen) < HELD_OUT:
         raise SystemExit(f"{len(encoded)} pairs are too few for {count} and {HELD_OUT} others")
     return [pair_of(group) for group in encoded[:count]], [pair_of(group) for group in unseen]
+
+
+def add_reader(start: Path, weights: Path) -> None:
+    """Put tokenizer and template beside weights that were saved without them."""
+    for file in start.iterdir():
+        if file.suffix != ".safetensors" and not (weights / file.name).exists():
+            shutil.copy(file, weights / file.name)
 
 
 def margins_of(weights: Path, pairs: Sequence[Pair]) -> list[float]:
