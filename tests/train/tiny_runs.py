@@ -136,6 +136,9 @@ def _command(argv: list[str], fault: Fault, said: str) -> None:
 
     # By default tqdm makes a semaphore, which a killed process never gives back.
     tqdm.set_lock(threading.RLock())
+    # As in a terminal, wherever the tests were started: workers' server is deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     handle = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
