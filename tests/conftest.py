@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+os.environ.pop("COLUMNS", None)  # Of several test processes each is told the terminal's width.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Some virtual machines advertise AMX and do not have it: bfloat16 products then kill the process.
@@ -21,7 +24,8 @@ _CACHE = Path(__file__).parents[1] / ".pytest_cache" / "assay"
 _CACHE.mkdir(parents=True, exist_ok=True)
 if not (_CACHE / "package-index").exists() and (_USERS_CACHE / "package-index").is_dir():
     (_CACHE / "package-index").unlink(missing_ok=True)
-    (_CACHE / "package-index").symlink_to(_USERS_CACHE / "package-index")
+    with contextlib.suppress(FileExistsError):  # Of several test processes one is the first.
+        (_CACHE / "package-index").symlink_to(_USERS_CACHE / "package-index")
 os.environ["ASSAY_CACHE"] = str(_CACHE)
 
 CHATML = (
@@ -33,6 +37,18 @@ CHATML = (
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+_MODELS = {"tiny_base", "tiny_reward", "smollm"}
+_OF_MODELS_AND_COMMANDS = {"cli", "model", "serve"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that opens a model, or runs commands, is no unit test, whatever else it is."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & _MODELS or item.path.parent.name in _OF_MODELS_AND_COMMANDS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -170,3 +186,21 @@ def smollm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
         return pull(name).path
+
+
+@pytest.fixture
+def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test registers, formats, templates and plug-ins, is forgotten after it."""
+    from assay.data import plugins, templates
+    from assay.data.formats import registry
+
+    monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    for name in ("_loaded", "_plugin_formats", "_files"):
+        monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
+    registry.registered_formats.cache_clear()
+    yield
+    monkeypatch.undo()
+    registry.registered_formats.cache_clear()
+    for name in [name for name in sys.modules if name.startswith("assay_plugin_")]:
+        del sys.modules[name]

@@ -32,6 +32,21 @@ OverLength = Literal["drop", "error", "drop_oldest_turns", "truncate_prompt_left
 TrackerName = Literal["tensorboard", "wandb", "trackio", "swanlab"]
 
 
+def _as_source(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _as_names(value: Any) -> Any:
+    """A text as the names between its commas, but for the one word that means all of them."""
+    if not isinstance(value, str) or value == "all-linear":
+        return value
+    return [name.strip() for name in value.split(",")]
+
+
 class ModelConfig(Strict):
     """Which model to start from, and how it reads a conversation."""
 
@@ -78,8 +93,8 @@ class LoraConfig(Strict):
         description="adapter dropout, probability; above 0 responses share the draws of their "
         "common prompt, so that engines train differently",
     )
-    target_modules: list[str] | Literal["all-linear"] = Field(
-        "all-linear", description="names of the linear layers that get adapters"
+    target_modules: Annotated[list[str] | Literal["all-linear"], BeforeValidator(_as_names)] = (
+        Field("all-linear", description="linear layers that get adapters: a list, or a,b")
     )
     quantize: Literal["none", "nf4", "int8"] = Field(
         "none",
@@ -126,14 +141,6 @@ class SourceConfig(Strict):
         return f"{self.path}:{self.split}" if self.split else self.path
 
 
-def _as_source(value: Any) -> Any:
-    return {"path": value} if isinstance(value, str) else value
-
-
-def _as_list(value: Any) -> Any:
-    return value if isinstance(value, list) else [value]
-
-
 _Sources = Annotated[
     list[Annotated[SourceConfig, BeforeValidator(_as_source)]], BeforeValidator(_as_list)
 ]
@@ -172,6 +179,11 @@ class DataConfig(Strict):
     max_dropped: float = Field(
         0.05, ge=0, le=1, description="stop if more than this part of the comparisons is dropped"
     )
+
+    @property
+    def group_name(self) -> str:
+        """What people call the groups."""
+        return "prompts" if self.group_by == "prompt" else "groups"
 
     @field_validator("train")
     @classmethod
@@ -270,8 +282,8 @@ class TrainConfig(Strict):
     )
     seed: int = Field(42, ge=0, description="seed of the order, the head and dropout")
     device: str = Field("auto", description="auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
-    report_to: list[TrackerName] = Field(
-        [], description="trackers: tensorboard, wandb, trackio, swanlab"
+    report_to: Annotated[list[TrackerName], BeforeValidator(_as_names)] = Field(
+        [], description="trackers: a list, or a,b"
     )
 
     @model_validator(mode="after")
@@ -304,8 +316,8 @@ class Recipe(Strict):
     model: ModelConfig
     lora: LoraConfig | None = Field(None, description="leave out for full fine-tuning")
     data: DataConfig
-    train: TrainConfig = TrainConfig()  # type: ignore[call-arg]
-    loss: LossConfig = LossConfig()  # type: ignore[call-arg]
+    train: TrainConfig = TrainConfig.model_validate({})
+    loss: LossConfig = LossConfig.model_validate({})
     plugins: Annotated[list[str], BeforeValidator(_as_list)] = Field(
         [], description="Python files that register formats and templates (a path, or a list)"
     )

@@ -11,12 +11,13 @@
     ├── ResourceError    memory, a device
     └── DivergenceError  a loss or gradient that is not finite
 
-The command line prints `str(error)` as one line and exits with code 2.
+The command line prints `str(error)`, a line for each mistake, and exits with code 2.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 
 def first_line(error: BaseException) -> str:
@@ -32,6 +33,8 @@ class AssayError(Exception):
         what: what is wrong, one clause without a full stop.
         where: the place: `file:line`, a field, a directory.
         mend: what to do about it, one clause without a full stop.
+
+    `also` are further mistakes of the same input, each a line of its own.
     """
 
     exit_code: ClassVar[int] = 2
@@ -40,12 +43,14 @@ class AssayError(Exception):
         self.what = what
         self.where = None if where is None else str(where)
         self.mend = mend
+        self.also: Sequence[AssayError] = ()
         super().__init__(what)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         mend = f"; {self.mend}" if self.mend else ""
-        return " ".join(f"{place}{self.what}{mend}".split())
+        own = " ".join(f"{place}{self.what}{mend}".split())
+        return "\n".join([own, *map(str, self.also)])
 
 
 class ConfigError(AssayError):
@@ -82,3 +87,13 @@ class ResourceError(AssayError):
 
 class DivergenceError(AssayError):
     """A loss or its gradient that is not finite."""
+
+
+Mistake = TypeVar("Mistake", bound=AssayError)
+
+
+def together(mistakes: Sequence[Mistake]) -> Mistake:
+    """All mistakes, at least one, as one error."""
+    first, *others = mistakes
+    first.also = others
+    return first

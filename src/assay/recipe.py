@@ -13,10 +13,9 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from assay.config import Recipe, SourceConfig
-from assay.errors import ConfigError
+from assay.errors import ConfigError, together
 
 _ELSEWHERE = {
     "per_device_train_batch_size": "set train.global_batch_size to per_device_train_batch_size x "
@@ -182,9 +181,7 @@ def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[Path_, Any]]:
             )
         name, equals, text = flag[2:].partition("=")
         if not equals:
-            if not queue:
-                raise ConfigError(f"--{name} has no value", mend=f"write --{name} VALUE")
-            if queue[0].startswith("--"):
+            if not queue or queue[0].startswith("--"):
                 raise ConfigError(f"--{name} has no value", mend=f"write --{name} VALUE")
             text = queue.pop(0)
         yield tuple(name.split(".")), _flag_value(name, text)
@@ -222,12 +219,8 @@ def _assign(values: dict[str, Any], key: Path_, value: Any) -> None:
 def _explain(
     error: ValidationError, path: str | None, lines: Mapping[Path_, int], flagged: set[Path_]
 ) -> ConfigError:
-    problems = [_problem(key, items, path, lines, flagged) for key, items in _by_key(error).items()]
-    if len(problems) == 1:
-        what, where, mend = problems[0]
-        return ConfigError(what, where=where, mend=mend)
-    parts = (f"{where}: {what}" + (f"; {mend}" if mend else "") for what, where, mend in problems)
-    return ConfigError(" | ".join(parts))
+    by_key = _by_key(error).items()
+    return together([_problem(key, items, path, lines, flagged) for key, items in by_key])
 
 
 def _by_key(error: ValidationError) -> dict[Path_, list[dict[str, Any]]]:
@@ -248,28 +241,29 @@ def _problem(
     path: str | None,
     lines: Mapping[Path_, int],
     flagged: set[Path_],
-) -> tuple[str, str, str | None]:
+) -> ConfigError:
     item = items[0]
     dotted = ".".join(key)
     where = _place(key, path, lines, flagged)
     if item["type"] == "extra_forbidden":
-        return f"unknown key '{dotted}'", where, _nearest(key)
+        return ConfigError(f"unknown key '{dotted}'", where=where, mend=_nearest(key))
     if item["type"] == "missing":
         flag = "" if any(part.isdigit() for part in key) else f"--{_required(dotted)} VALUE"
         mend = " or ".join(
             filter(None, [f"add it to {path}" if path else "", flag and f"give {flag}"])
         )
-        return f"'{dotted}' is missing", where, mend
+        return ConfigError(f"'{dotted}' is missing", where=where, mend=mend)
     if not key:
-        return _message(item), where, None
+        return ConfigError(_message(item), where=where)
     message = " or ".join(dict.fromkeys(map(_message, items)))
     given = items[-1]["input"]
     if item["type"] == "value_error" and isinstance(given, dict | list):
         named = [flag for flag in flagged if flag[: len(key)] == key and ".".join(flag) in message]
         where = f"--{'.'.join(min(named))}" if named else where
-        return message if f"{dotted}." in message else f"'{dotted}': {message}", where, None
+        subject = "" if f"{dotted}." in message else f"'{dotted}': "
+        return ConfigError(f"{subject}{message}", where=where)
     subject = "" if where == f"--{dotted}" else f"'{dotted}': "
-    return f"{subject}{message}, not {given!r}", where, None
+    return ConfigError(f"{subject}{message}, not {given!r}", where=where)
 
 
 def _required(dotted: str) -> str:
@@ -328,7 +322,7 @@ def _walk(schema: type[BaseModel], at: Path_) -> Iterator[RecipeField]:
         else:
             yield RecipeField(
                 path=".".join((*at, name)),
-                type=_type_name(field),
+                type=_name_of(field.annotation),
                 default="required" if field.is_required() else str(field.default),
                 description=field.description or "",
             )
@@ -344,10 +338,6 @@ def _inner_schema(annotation: Any) -> type[BaseModel] | None:
             if (inner := _inner_schema(option)) is not None:
                 return inner
     return None
-
-
-def _type_name(field: FieldInfo) -> str:
-    return _name_of(field.annotation)
 
 
 def _name_of(annotation: Any) -> str:

@@ -75,18 +75,17 @@ def place(tmp_path: Path, models: Models, monkeypatch: pytest.MonkeyPatch) -> Pl
 
 
 def check(ran: Ran, says: Sequence[str]) -> None:
-    """One line beginning with `error: `, its mend behind a semicolon, exit code 2."""
+    """A line for each mistake: `error: `, what is wrong, its mend behind a semicolon; code 2."""
     assert "Traceback" not in ran.err
-    assert len(ran.errors) == 1, ran.err
-    [line] = ran.errors
-    assert line.startswith("error: ")
+    assert ran.errors, ran.err
     assert ran.code == 2
-    for words in says:
-        assert words in line, line
-    what, _, mend = line.rpartition("; ")
-    # A field of a recipe is mended with what stands behind "should".
-    assert (what and mend.strip()) or " should " in line, f"no mend in: {line}"
-    assert ".;" not in line
+    assert all(any(words in line for line in ran.errors) for words in says), ran.err
+    for line in ran.errors:
+        assert line.startswith("error: ")
+        what, _, mend = line.rpartition("; ")
+        # A field of a recipe is mended with what stands behind "should".
+        assert (what and mend.strip()) or " should " in line, f"no mend in: {line}"
+        assert ".;" not in line
 
 
 # --- rows, for render, train, eval and score -----------------------------------------------------
@@ -1359,3 +1358,12 @@ def test_version(assay: Assay) -> None:
 
     ran = assay("--version")
     assert (ran.code, ran.out) == (0, f"assay {package.__version__}\n")
+
+
+def test_each_mistake_of_a_recipe_is_a_line(assay: Assay) -> None:
+    flags = ["--model.path", "m", "--data.train", "a", "--output_dir", "o"]
+    ran = assay("train", *flags, "--lora.r", "0", "--train.seed", "x")
+    assert ran.code == 2
+    first, second = ran.errors
+    assert first.startswith("error: --lora.r: should be greater than or equal to 1")
+    assert second.startswith("error: --train.seed: should be a valid integer")

@@ -6,15 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from running import Assay, Models, nothing_left_behind
 
-from assay.data import plugins, templates
-from assay.data.formats import registry
+from assay.data import plugins
 from assay.data.store import open_store
 
 READS = """
@@ -34,16 +32,7 @@ register_template("lines", "{% for m in messages %}{{ m.role }}: {{ m.content }}
 """
 
 
-@pytest.fixture(autouse=True)
-def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    for name in ("_loaded", "_plugin_formats", "_files"):
-        monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
-    registry.registered_formats.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry.registered_formats.cache_clear()
+pytestmark = pytest.mark.usefixtures("fresh_registries")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,19 +32,10 @@ def read(row):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    from assay.data import plugins
-    from assay.data.formats import registry
-
-    for name in ("_loaded", "_plugin_formats", "_files"):
-        monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    registry.registered_formats.cache_clear()
+def plugin(tmp_path: Path, fresh_registries: None) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(PLUGIN.format(name=tmp_path.name))
-    yield path
-    monkeypatch.undo()
-    registry.registered_formats.cache_clear()
+    return path
 
 
 def test_columns_and_plugins_read_the_same_rows_everywhere(

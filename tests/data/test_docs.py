@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from assay.data import plugins, templates
 from assay.data.formats import (
     FormatOptions,
     detect_format,
     get_format,
     registered_formats,
-    registry,
 )
 from assay.data.loading import load_groups
 from assay.data.plugins import load_plugins
@@ -71,18 +68,6 @@ def test_the_row_is_of_its_format(name: str) -> None:
 def test_the_labels_that_are_named_are_there() -> None:
     for name, label in re.findall(r"^\| `(\w+)`.*`--label (\w+)`", FORMATS, re.M):
         assert label in get_format(name).labels
-
-
-@pytest.fixture
-def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    for name in ("_loaded", "_plugin_formats", "_files"):
-        monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
-    registry.registered_formats.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry.registered_formats.cache_clear()
 
 
 def group_of(folder: Path, row: object, format: str = "auto") -> Group:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import assay
-from assay.data import templates
 from assay.data.formats import registry
 from assay.data.loading import load_groups
 from assay.data.records import Group
@@ -22,15 +20,7 @@ from assay.data.template_classes import _Pieces, register_template
 from assay.data.templates import resolve_template
 from assay.errors import DataError, TemplateError
 
-
-@pytest.fixture(autouse=True)
-def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    registry.registered_formats.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry.registered_formats.cache_clear()
+pytestmark = pytest.mark.usefixtures("fresh_registries")
 
 
 class Written(assay.Template):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import assay
-from assay.data import plugins, templates
+from assay.data import templates
 from assay.data.formats import registry
 from assay.data.loading import load_groups
 from assay.data.plugins import load_plugins
@@ -63,19 +62,11 @@ class HOMEWORK(Template):
 """
 
 
-@pytest.fixture(autouse=True)
-def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    monkeypatch.setattr(plugins, "_loaded", type(plugins._loaded)())
-    registry.registered_formats.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry.registered_formats.cache_clear()
+pytestmark = pytest.mark.usefixtures("fresh_registries")
 
 
 @pytest.fixture
-def homework(tmp_path: Path) -> None:
+def homework(tmp_path: Path, fresh_registries: None) -> None:
     path = tmp_path / "homework.py"
     path.write_text(HOMEWORK)
     load_plugins([str(path)])

@@ -78,7 +78,7 @@ def test_an_ensemble_s_loss_is_the_mean_over_members_of_their_samples() -> None:
                 drawn = bootstrap_count(7, member, comparison_id(group, comparison))  # type: ignore[arg-type]
                 items.append((3 * number, comparison, comparison.weight * drawn))
         expected += bradley_terry(reward_RM[:, member], Pairs.of(items)).item() / 3
-    found = objective_of(config, 7).loss_of(groups)(reward_RM)  # type: ignore[arg-type]
+    found = objective_of(config, 7).loss_of(groups).sum_of(reward_RM)  # type: ignore[arg-type]
     assert found.item() == pytest.approx(expected, abs=1e-12)
 
 
@@ -86,14 +86,18 @@ def test_samples_do_not_depend_on_the_batch() -> None:
     groups = groups_of(4)
     objective = objective_of(LossConfig(ensemble=5), 1)
     reward_RM = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)).double()
-    whole = objective.loss_of(groups)(reward_RM).item()  # type: ignore[arg-type]
+    whole = objective.loss_of(groups).sum_of(reward_RM).item()  # type: ignore[arg-type]
     parts = sum(
-        objective.loss_of([group])(reward_RM[3 * n : 3 * n + 3]).item()  # type: ignore[list-item]
+        objective.loss_of([group]).sum_of(reward_RM[3 * n : 3 * n + 3]).item()  # type: ignore[list-item]
         for n, group in enumerate(groups)
     )
-    turned = objective.loss_of(groups[::-1])(  # type: ignore[arg-type]
-        reward_RM.view(4, 3, 5).flip(0).reshape(12, 5)
-    ).item()
+    turned = (
+        objective.loss_of(groups[::-1])
+        .sum_of(  # type: ignore[arg-type]
+            reward_RM.view(4, 3, 5).flip(0).reshape(12, 5)
+        )
+        .item()
+    )
     assert parts == pytest.approx(whole, abs=1e-12)
     assert turned == pytest.approx(whole, abs=1e-12)
 

@@ -60,7 +60,7 @@ def test_the_objective_meets_each_rating_of_each_group() -> None:
     assert [objective.units(group) for group in (first, second)] == [6.0, 1.0]
     value_RM = torch.zeros(4, 2, dtype=torch.float64)
     # 2 * (1 + 16 + 0) + 4 = 38.
-    assert objective.loss_of([first, second])(value_RM).item() == 38.0
+    assert objective.loss_of([first, second]).sum_of(value_RM).item() == 38.0
     parts = objective.parts(value_RM, [first, second])
     assert parts == {"squared_error/good": (2.0, 4.0), "squared_error/long": (36.0, 3.0)}
 

@@ -48,7 +48,7 @@ def test_the_loss_by_hand() -> None:
     # Rewards 1, 3 of the first, 2 of the second, which wins: gaps 2 - 1 = 1 and 2 - 3 = -1:
     # (0.31326169 + 1.31326169) / 2 = 0.81326169.
     group = encoded([[5, 6, 7, 8], [5, 6, 9]], [Comparison(0, 1, "b")])
-    loss = objective_of(TOKENS, 0).loss_of([group])
+    loss = objective_of(TOKENS, 0).loss_of([group]).sum_of
     rewards = torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64)
     assert loss(rewards).item() == pytest.approx(0.8132616875182228, abs=1e-12)
     assert objective_of(TOKENS, 0).units(group) == 1.0
@@ -92,7 +92,7 @@ def test_two_responses_of_one_token_are_bradley_terry() -> None:
     groups = [encoded([[1, 2], [1, 3]], [Comparison(0, 1, "a"), Comparison(0, 1, "tie")])]
     rewards = torch.tensor([0.4, -0.1], dtype=torch.float64)
     plain = bradley_terry(rewards, pairs_of(groups, "comparison"))
-    torch.testing.assert_close(objective_of(TOKENS, 0).loss_of(groups)(rewards), plain)
+    torch.testing.assert_close(objective_of(TOKENS, 0).loss_of(groups).sum_of(rewards), plain)
 
 
 # Through a model
@@ -197,9 +197,9 @@ def test_every_engine_gives_the_loss_and_gradient_of_a_loop(
         [ids for group in groups for ids in group.sequences],
         max_tokens=max_tokens,
         families=[0, 0, 0, 0, 1, 1, 1],
-        starts=objective.starts(groups),
+        starts=objective.loss_of(groups).starts,
     )
-    loss = objective.loss_of(groups)(rewards)
+    loss = objective.loss_of(groups).sum_of(rewards)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(expected.item(), rel=BAR)
     assert float((gradient_of(model) - wanted).norm() / wanted.norm()) < BAR
@@ -210,7 +210,8 @@ def test_a_group_split_over_packs_gives_the_same(model: RewardModel, engine: Eng
     model.use_engine(engine)
     group = groups_by_hand()[0]
     objective = objective_of(TOKENS, 0)
-    loss_of, starts = objective.loss_of([group]), objective.starts([group])
+    of_group = objective.loss_of([group])
+    loss_of, starts = of_group.sum_of, of_group.starts
     sequences = list(group.sequences)
     found = []
     for max_tokens in (10_000, 24):

@@ -33,8 +33,8 @@ from torch.nn import functional as F
 from assay.data.records import Comparison
 from assay.data.rendering import TokenIds
 from assay.losses import Pairs, bradley_terry
+from assay.model.classifier import quiet_transformers
 from assay.model.engine import EngineName
-from assay.model.loading import quiet_transformers
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
 from assay.model.twin import twin_of

@@ -634,7 +634,7 @@ def test_engines_install_and_padded_removes() -> None:
 def test_a_layer_with_adapters_is_replaced_and_right() -> None:
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from assay.model.loading import quiet_transformers
+    from assay.model.classifier import quiet_transformers
 
     def adapted(classifier: nn.Module) -> nn.Module:
         config = LoraConfig(

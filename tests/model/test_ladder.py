@@ -198,7 +198,7 @@ def test_a_model_with_masks_of_its_own_falls_back() -> None:
 def test_lora_is_no_obstacle() -> None:
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from assay.model.loading import quiet_transformers
+    from assay.model.classifier import quiet_transformers
 
     model = model_of("llama")
     config = LoraConfig(task_type=TaskType.SEQ_CLS, target_modules="all-linear", r=2)

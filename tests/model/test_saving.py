@@ -513,7 +513,7 @@ def test_an_adapter_of_virtual_tokens_is_refused(tiny_base: Path, tmp_path: Path
     # Computed without its tokens, as any engine would, its rewards would be those of the base.
     from peft import PromptTuningConfig, TaskType, get_peft_model
 
-    from assay.model.loading import quiet_transformers
+    from assay.model.classifier import quiet_transformers
 
     config = PromptTuningConfig(task_type=TaskType.SEQ_CLS, num_virtual_tokens=3)
     with quiet_transformers():

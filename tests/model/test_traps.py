@@ -195,7 +195,7 @@ def with_adapters(classifier: nn.Module) -> nn.Module:
     from peft import LoraConfig as PeftConfig
     from peft import TaskType, get_peft_model
 
-    from assay.model.loading import quiet_transformers
+    from assay.model.classifier import quiet_transformers
 
     with quiet_transformers():
         model: nn.Module = get_peft_model(

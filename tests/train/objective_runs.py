@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,12 +75,6 @@ def recipes_in(folder: Path, base: Path) -> MakeRecipe:
         return built.model_copy(update={"loss": LossConfig.model_validate(loss)})
 
     return build
-
-
-def log_of(run: Path) -> list[dict[str, Any]]:
-    """The entries of a run's log."""
-    lines = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def rewards(place: Path) -> list[float]:

@@ -6,11 +6,10 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
-from tiny_runs import differences, recipe, rows, write_lines
+from tiny_runs import differences, log_of, recipe, rows, write_lines
 
 from assay.config import Recipe
 from assay.errors import CheckpointError, ConfigError
@@ -115,11 +114,6 @@ def make(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> MakeRecip
         return recipe(tiny_base, train_rows, output, evals=[str(held)], **(settings | changes))
 
     return build
-
-
-def log_of(run: Path) -> list[dict[str, Any]]:
-    lines = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def losses_of(run: Path) -> dict[int, float]:

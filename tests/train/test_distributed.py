@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_ranks import BATCH, GROUPS, SIZE, STEPS, Job, Pair, Trained, train_recipe, train_twin
-from tiny_runs import recipe, rows, write_lines
+from tiny_runs import log_of, recipe, rows, write_lines
 from torch import Tensor
 
 from assay.config import Recipe
@@ -204,10 +204,7 @@ def check_alike(run: Path, other: Path) -> None:
         assert found.keys() == expected.keys()
         for key, tensor in expected.items():
             assert torch.allclose(found[key], tensor, rtol=1e-3, atol=1e-5), key
-    logs = [
-        [json.loads(line) for line in (one / "train_log.jsonl").read_text().splitlines()]
-        for one in (run, other)
-    ]
+    logs = [log_of(one) for one in (run, other)]
     assert [entry["kind"] for entry in logs[0]] == [entry["kind"] for entry in logs[1]]
     for entry, expected in zip(*logs, strict=True):
         assert entry.keys() == expected.keys()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tiny_ranks import free_port
-from tiny_runs import recipe, recipe_file, rows, write_lines
+from tiny_runs import log_of, recipe, recipe_file, rows, write_lines
 
 from assay.config import Recipe
 from assay.errors import ConfigError
@@ -115,8 +115,7 @@ def test_a_signal_to_torchrun_ends_all_at_one_step_with_a_checkpoint(
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == [f"step-{step}"]
     state = json.loads((tmp_path / f"run/checkpoints/step-{step}/trainer.json").read_text())
     assert len(state["random_of_others"]) == 1
-    log = (tmp_path / "run/train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(log[-1])["step"] == step
+    assert log_of(tmp_path / "run")[-1]["step"] == step
     assert "strategy ddp, 2 processes" in (tmp_path / "run/train.log").read_text(encoding="utf-8")
 
 

@@ -38,6 +38,8 @@ from assay.train.step import train_step
 sys.path.append(str(Path(__file__).parents[1] / "model"))
 from families import FALLBACK, OBSTACLES, PACKABLE, small_config
 
+pytestmark = pytest.mark.slow
+
 EXACT = 1e-8
 STEPS, RATE, EPSILON, CLIP = 2, 1e-2, 1e-3, 0.5
 BUDGET = 60

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import Fault, Processes, differences, recipe, recipe_file, rows, write_lines
+from tiny_runs import (
+    Fault,
+    Processes,
+    differences,
+    log_of,
+    recipe,
+    recipe_file,
+    rows,
+    write_lines,
+)
 
 from assay.config import Recipe
 from assay.model.loading import load_reward_model
@@ -68,10 +76,6 @@ def said(
     monkeypatch.setattr(logging.getLogger("assay"), "propagate", True)
     caplog.set_level(logging.INFO, logger="assay")
     return caplog
-
-
-def log_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "train_log.jsonl").read_text().splitlines()]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

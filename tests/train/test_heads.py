@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from objective_runs import ADAPTERS, LOSSES, WITH_HEADS, MakeRecipe, log_of, recipes_in, rewards
+from objective_runs import ADAPTERS, LOSSES, WITH_HEADS, MakeRecipe, recipes_in, rewards
 from safetensors.torch import load_file
-from tiny_runs import write_lines
+from tiny_runs import log_of, write_lines
 
 from assay.data.records import Group, Message, Response, Source
 from assay.data.rendering import TokenIds

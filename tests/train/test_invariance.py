@@ -35,6 +35,8 @@ from assay.train.plan import Plan
 from assay.train.step import StepResult, train_step
 from tests.conftest import no_metadata
 
+pytestmark = pytest.mark.slow
+
 SAME, SAME_IN_FLOAT32 = 1e-6, 1e-5
 STEPS, BATCH, GROUPS = 40, 8, 24
 

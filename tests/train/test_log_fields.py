@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import recipe, rows, write_lines
+from tiny_runs import log_of, recipe, rows, write_lines
 
 from assay.data.encoding import EncodedGroup, encode_groups
 from assay.data.loading import load_groups
@@ -57,9 +56,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> dict[Engi
         run = train(checked).run
         model = load_reward_model(str(run / "model"), engine="padded")
         groups = load_groups([DataSource(str(data))]).groups
-        log = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
         found[engine] = Run(
-            [json.loads(line) for line in log],
+            log_of(run),
             (run / "train.log").read_text(encoding="utf-8").splitlines(),
             encode_groups(groups, model.renderer, max_length=64).groups,
         )

@@ -14,11 +14,10 @@ from objective_runs import (
     WITH_HEADS,
     MakeRecipe,
     groups_of,
-    log_of,
     recipes_in,
     rewards,
 )
-from tiny_runs import differences, write_lines
+from tiny_runs import differences, log_of, write_lines
 
 from assay.errors import DataError
 from assay.model.heads import HEADS_FILE, Heads

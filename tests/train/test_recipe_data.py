@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import recipe, rows, write_lines
+from tiny_runs import log_of, recipe, rows, write_lines
 
 from assay.config import Recipe
 from assay.data.loading import load_groups
@@ -322,8 +322,7 @@ def test_a_run_evaluates_on_what_it_held_out(tiny_base: Path, tmp_path: Path) ->
         str(g.source) for g in loaded.groups if normalised_prompt_hash(g.prompt) in on_held
     }
     assert {row["row"] for row in compared} == rows_held
-    log = [json.loads(x) for x in (run / "train_log.jsonl").read_text().splitlines()]
-    trained = sum(entry["num_comparisons"] for entry in log if entry["kind"] == "train")
+    trained = sum(entry["num_comparisons"] for entry in log_of(run) if entry["kind"] == "train")
     assert trained == kept["comparisons"] == len(loaded.groups) - len(rows_held)
     # The numbers are the artefact's: `assay eval` of these rows gives them again.
     lines = [line for path in files for line in Path(path).read_text(encoding="utf-8").splitlines()]
@@ -470,8 +469,11 @@ def test_what_is_not_there_is_said_before_anything_is_prepared(
     prepare: Prepare, tmp_path: Path
 ) -> None:
     a = source(tmp_path, "a", 4)
-    with pytest.raises(DataError, match=r"b.jsonl: no such file"):
-        prepare([a], eval=[str(tmp_path / "b.jsonl")])
+    missing = [str(tmp_path / f"{name}.jsonl") for name in "bc"]
+    with pytest.raises(DataError) as caught:
+        prepare([a, missing[0]], eval=[missing[1], a])
+    said = [line.split("; ")[0] for line in str(caught.value).splitlines()]
+    assert said == [f"{path}: no such file" for path in missing]
     with pytest.raises(ConfigError, match="standard input is named twice, and can be read once"):
         prepare(["-", a], eval=["-"])
     assert not list(tmp_path.glob("stores-*"))

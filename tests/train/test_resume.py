@@ -6,7 +6,6 @@ Float32 on a CPU with one thread count: weights, moments and the log are compare
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import random
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import Fault, Processes, differences, recipe, recipe_file, rows, write_lines
+from tiny_runs import Fault, Processes, differences, log_of, recipe, recipe_file, rows, write_lines
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -437,8 +436,7 @@ def test_a_signal_finishes_the_step_and_writes_a_checkpoint(
     step = int(stopped[1])
     assert 2 <= step < LONG_RUN
     assert [path.name for path in (run / "checkpoints").iterdir()] == [f"step-{step}"]
-    entries = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    assert max(json.loads(entry)["step"] for entry in entries) == step
+    assert max(entry["step"] for entry in log_of(run)) == step
     assert not (run / "model").exists()
     # The command that it prints goes on.
     resumed = processes.run(*stopped[2].split())

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from safetensors.numpy import load_file
-from tiny_runs import recipe, rows, write_lines
+from tiny_runs import log_of, recipe, rows, write_lines
 
 from assay.config import Recipe
 from assay.data.sources import DataSource
@@ -57,8 +57,7 @@ class Run:
     test: Path
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        lines = (self.path / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-        return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+        return [entry for entry in log_of(self.path) if entry["kind"] == kind]
 
     def json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text(encoding="utf-8"))
@@ -266,8 +265,7 @@ def test_training_teaches(tiny_base: Path, tmp_path: Path) -> None:
     result = train(
         recipe(tiny_base, train_rows, tmp_path / "run", num_train_epochs=15, save_steps=None)
     )
-    lines = (result.run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    losses = [json.loads(line)["loss"] for line in lines]
+    losses = [entry["loss"] for entry in log_of(result.run)]
     assert 0.5 <= losses[0] <= 1.2
     assert sum(losses[-3:]) / 3 < 0.2
 

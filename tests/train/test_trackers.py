@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_runs import recipe, rows, write_lines
+from tiny_runs import log_of, recipe, rows, write_lines
 
 from assay.config import Recipe, TrackerName
 from assay.errors import ConfigError
@@ -81,10 +81,7 @@ def test_tensorboard_has_each_step_once(tiny_base: Path, tmp_path: Path, step: i
     break_and_go_on(recipe_for(tiny_base, tmp_path, "tensorboard"), tmp_path, step)
     events = EventAccumulator(str(tmp_path / "run/tensorboard"))
     events.Reload()
-    logged = [
-        json.loads(line)
-        for line in (tmp_path / "run/train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    logged = log_of(tmp_path / "run")
     for tag in ("loss", "accuracy", "learning_rate"):
         found = [(event.step, event.value) for event in events.Scalars(f"train/{tag}")]
         expected = [(e["step"], e[tag]) for e in logged if e["kind"] == "train"]

@@ -225,9 +225,14 @@ def _step(name: str) -> int:
     return int(name.rsplit("-", 1)[-1])
 
 
-def _log(run: Path) -> list[dict[str, Any]]:
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """The entries of a run's log."""
     lines = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in MEASURED} for line in lines]
+    return [json.loads(line) for line in lines]
+
+
+def _log(run: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k not in MEASURED} for entry in log_of(run)]
 
 
 def _weights(run: Path, last: str) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The way in and the way out: a user's mistake is one line on stderr and exit code 2."""
+"""The way in and the way out: each mistake of a user is a line on stderr, and exit code 2."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from assay.allocator import keep_freed_memory
 from assay.cli.app import app
 from assay.cli.flag_names import by_flags
 from assay.errors import AssayError
 from assay.notices import show_on_stderr
+from assay.process import settle
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line; each mistake of a user is a line on stderr, and exit code 2."""
     show_on_stderr()
-    keep_freed_memory()
+    settle()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # A terminal without Chinese shows codes.
     try:
@@ -28,12 +28,12 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.exit(code)
     except AssayError as error:
-        _fail(by_flags(str(error), sys.argv[1:]), error.exit_code)
+        _fail(error.exit_code, *by_flags(str(error), sys.argv[1:]).splitlines())
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", "assay")
-        _fail(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
+        _fail(2, f"{error.format_message().rstrip('.')}; see {command} --help")
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 130)
+        _fail(130, "interrupted")
     except BrokenPipeError:
         _give_up_stdout()
         sys.exit(141)
@@ -42,15 +42,16 @@ def main() -> NoReturn:
         place = error.filename or "stdout or a file that was being written"
         what = f"the operating system refuses: {error.strerror or error}"
         mend = "check the path, its permissions and the free space"
-        _fail(f"{place}: {what}; {mend}", 2)
+        _fail(2, f"{place}: {what}; {mend}")
 
 
-def _fail(text: str, code: int) -> NoReturn:
+def _fail(code: int, *mistakes: str) -> NoReturn:
     try:
         sys.stdout.flush()
     except OSError:
         _give_up_stdout()
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    for mistake in mistakes:
+        print(f"error: {' '.join(mistake.split())}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -16,13 +16,7 @@ from assay.data.sources.source import KINDS_OF_FILE, DataSource, Part, kind_of_n
 from assay.data.splits import data_files, every_split, files_of_split, splits_in
 from assay.errors import PullError
 from assay.fetch.naming import MODELSCOPE_PREFIX, checked_revision, folder_name, is_repository
-from assay.fetch.placing import (
-    build_once,
-    check_free,
-    copy_directory,
-    disk_error,
-    link_or_copy,
-)
+from assay.fetch.placing import build_once, check_free, copy_directory, link_or_copy
 from assay.fetch.record import card_licence, read_record, write_record
 from assay.notices import notice
 
@@ -131,10 +125,7 @@ def pull_dataset(
     record = read_record(place)
     assert record is not None, "a fetched data set has a record"
     if target is not None:
-        try:
-            copy_directory(place, target)
-        except OSError as error:
-            raise disk_error(error, target, instead="give another --output") from error
+        copy_directory(place, target)
         place = target
     if known.config is None:
         splits = every_split(place, name=name)
@@ -182,18 +173,20 @@ def _in_cache(name: DatasetName, given: str, revision: str | None, *, say: bool 
         return place
     if say:
         notice(f"{given} is not in the cache: fetching it, once")
-    try:
-        build_once(place, lambda directory, _: _fetch(name, revision, directory))
-    except OSError as error:
-        raise disk_error(error, place, instead="set ASSAY_CACHE to another directory") from error
-    except PullError as error:
-        if not say or given.startswith(("hf:", "modelscope:")):
-            raise
-        raise PullError(
-            f"{error.what} (nor is there a file or directory '{given}' here)",
-            where=error.where,
-            mend=error.mend,
-        ) from None
+
+    def build(directory: Path, scratch: Path) -> None:
+        try:
+            _fetch(name, revision, directory)
+        except PullError as error:
+            if not say or given.startswith(("hf:", "modelscope:")):
+                raise
+            raise PullError(
+                f"{error.what} (nor is there a file or directory '{given}' here)",
+                where=error.where,
+                mend=error.mend,
+            ) from None
+
+    build_once(place, build)
     return place
 
 

@@ -19,6 +19,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Of safetensors and of huggingface_hub, whose errors carry no number.
 _SAID_WHEN_FULL = ("No space left", "Not enough free disk space")
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+_OTHER_CACHE, _OTHER_OUTPUT = "set ASSAY_CACHE to another directory", "give another --output"
+"""How the user chooses another place."""
 
 
 def build_once(final: Path, build: Callable[[Path, Path], None]) -> None:
@@ -28,9 +30,14 @@ def build_once(final: Path, build: Callable[[Path, Path], None]) -> None:
     renamed, so `final` is never seen half-written. Whoever comes second waits and finds it there.
 
     Raises:
-        OSError: the disk refused.
+        PullError: the disk refused.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    with _disk_errors(final, _OTHER_CACHE):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        _build_once(final, build)
+
+
+def _build_once(final: Path, build: Callable[[Path, Path], None]) -> None:
     with exclusive(final) as locked:
         if final.is_dir():
             return
@@ -48,13 +55,14 @@ def copy_directory(source: Path, target: Path) -> None:
     """Copy `source` to `target`, which does not exist or is empty, whole or not at all.
 
     Raises:
-        OSError: the disk refused, or `target` was filled in the meantime.
+        PullError: the disk refused, or `target` was filled in the meantime.
     """
-    target = target.resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _workshop(target) as workshop:
-        shutil.copytree(source, workshop / "whole")
-        (workshop / "whole").rename(target)
+    with _disk_errors(target, _OTHER_OUTPUT):
+        target = target.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _workshop(target) as workshop:
+            shutil.copytree(source, workshop / "whole")
+            (workshop / "whole").rename(target)
 
 
 def check_free(output: Path) -> Path:
@@ -63,11 +71,9 @@ def check_free(output: Path) -> Path:
     Raises:
         PullError: something is there, or the disk refused to say.
     """
-    try:
+    with _disk_errors(output, _OTHER_OUTPUT):
         taken = output.is_symlink() and not output.exists()
         taken = taken or (output.exists() and (not output.is_dir() or any(output.iterdir())))
-    except OSError as error:
-        raise disk_error(error, output, instead="give another --output") from error
     if taken:
         raise PullError(
             "something is there already",
@@ -90,20 +96,17 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def disk_error(error: OSError, place: Path, *, instead: str) -> PullError:
-    """What the disk refused, as an error that names the mend.
-
-    Args:
-        error: what the operating system said.
-        place: the directory to name: the error's own may be a temporary one.
-        instead: how the user chooses another place.
-    """
-    if error.errno in _FULL:
-        return PullError(
-            "no space left on the device", where=place, mend=f"free some, or {instead}"
-        )
-    said = error.strerror or str(error)
-    return PullError(f"cannot write here ({said})", where=place, mend=instead)
+@contextmanager
+def _disk_errors(place: Path, instead: str) -> Iterator[None]:
+    """What the disk refuses, as an error that names `place`: its own may be a temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            what, instead = "no space left on the device", f"free some, or {instead}"
+        else:
+            what = f"cannot write here ({error.strerror or error})"
+        raise PullError(what, where=place, mend=instead) from error
 
 
 def is_full(error: BaseException) -> bool:

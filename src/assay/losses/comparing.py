@@ -11,7 +11,7 @@ from assay.data.encoding import EncodedGroup
 from assay.errors import DataError
 from assay.losses.bootstrap import bootstrap_count, comparison_id
 from assay.losses.bradley_terry import bradley_terry, centring
-from assay.losses.objective import LossOfRewards, Objective
+from assay.losses.objective import GroupsLoss, Objective
 from assay.losses.pairs import Pairs, comparison_weights, pairs_of
 from assay.losses.ties import davidson, rao_kupper
 from assay.losses.token_level import first_positions, token_pairs
@@ -37,11 +37,11 @@ class Comparisons(Objective):
         """The sum of the weights of its comparisons, which a bootstrap sample keeps on average."""
         return sum(comparison_weights(group, self.config.weight_by))
 
-    def loss_of(self, groups: Sequence[EncodedGroup]) -> LossOfRewards:
+    def loss_of(self, groups: Sequence[EncodedGroup]) -> GroupsLoss:
         """Of rewards [R], or of the members' [R, M]."""
         pairs = pairs_of(groups, self.config.weight_by)
         if self.num_members is None:
-            return lambda reward_R: self._sum(reward_R, pairs)
+            return GroupsLoss(lambda reward_R: self._sum(reward_R, pairs))
         samples = self._samples(groups, pairs)
 
         def of_members(reward_RM: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class Comparisons(Objective):
             sums = [self._sum(reward_R, sample) for reward_R, sample in columns]
             return torch.stack(sums).mean()
 
-        return of_members
+        return GroupsLoss(of_members)
 
     def parts(
         self, rewards: Tensor, groups: Sequence[EncodedGroup]
@@ -109,11 +109,8 @@ class TokenComparisons(Comparisons):
         """It does."""
         return True
 
-    def starts(self, groups: Sequence[EncodedGroup]) -> list[int] | None:
-        """Where each sequence first differs from one that it is compared with."""
-        return first_positions(groups)
-
-    def loss_of(self, groups: Sequence[EncodedGroup]) -> LossOfRewards:
-        """Of rewards [L] of all tokens from `starts` on."""
-        pairs = token_pairs(groups, first_positions(groups), self.config.weight_by)
-        return lambda reward_L: self._sum(reward_L, pairs)
+    def loss_of(self, groups: Sequence[EncodedGroup]) -> GroupsLoss:
+        """Of rewards [L] of all tokens from where each sequence first differs from another."""
+        starts = first_positions(groups)
+        pairs = token_pairs(groups, starts, self.config.weight_by)
+        return GroupsLoss(lambda reward_L: self._sum(reward_L, pairs), starts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -16,7 +17,17 @@ from assay.config import LossConfig
 from assay.data.encoding import EncodedGroup
 from assay.model.heads import Member
 
-LossOfRewards = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class GroupsLoss:
+    """The loss of some groups, a function of the rewards of their concatenated sequences.
+
+    `sum_of` takes a reward a sequence [R]; with `Objective.num_members` a row of values [R, M];
+    with `starts`, the first position of each sequence whose reward is read, a reward a token [L].
+    """
+
+    sum_of: Callable[[Tensor], Tensor]
+    starts: list[int] | None = None
 
 
 class Objective(ABC):
@@ -40,7 +51,7 @@ class Objective(ABC):
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether `starts` says where to begin: the loss reads a reward for each token."""
+        """Whether its losses have `starts`: they read a reward for each token."""
         return False
 
     @abstractmethod
@@ -48,16 +59,8 @@ class Objective(ABC):
         """What a group adds to the number that the sum is divided by."""
 
     @abstractmethod
-    def loss_of(self, groups: Sequence[EncodedGroup]) -> LossOfRewards:
-        """The sum over groups, from the rewards of their concatenated sequences.
-
-        The function takes a reward a sequence [R]; with `num_members` a row of values [R, M]; with
-        `starts` a reward a token [L].
-        """
-
-    def starts(self, groups: Sequence[EncodedGroup]) -> list[int] | None:
-        """The first position of each sequence whose reward is read; None for the last one only."""
-        return None
+    def loss_of(self, groups: Sequence[EncodedGroup]) -> GroupsLoss:
+        """The sum over groups."""
 
     def parts(
         self, rewards: Tensor, groups: Sequence[EncodedGroup]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from assay.data.encoding import EncodedGroup
 from assay.data.records import Ranking
 from assay.errors import DataError
-from assay.losses.objective import LossOfRewards, Objective
+from assay.losses.objective import GroupsLoss, Objective
 from assay.losses.pairs import offsets_of
 from assay.losses.plackett_luce import MOST_TIED, Stages, plackett_luce
 from assay.losses.rankings import ranking_weight, rankings_of
@@ -23,7 +23,7 @@ class Rankings(Objective):
         """The sum of the weights of its rankings."""
         return sum(weight for _, weight in self._weighted(group))
 
-    def loss_of(self, groups: Sequence[EncodedGroup]) -> LossOfRewards:
+    def loss_of(self, groups: Sequence[EncodedGroup]) -> GroupsLoss:
         """Of rewards [R]."""
         stages = Stages.of(
             [
@@ -33,7 +33,7 @@ class Rankings(Objective):
             ],
             self.config.ranking_ties,
         )
-        return lambda reward_R: plackett_luce(reward_R, stages)
+        return GroupsLoss(lambda reward_R: plackett_luce(reward_R, stages))
 
     def prepare(self, groups: Iterable[EncodedGroup]) -> tuple[Member, ...] | None:
         """Refuse a group without a ranking, or with too many responses of equal rank."""

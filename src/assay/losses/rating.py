@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.data.encoding import EncodedGroup
 from assay.errors import DataError
-from assay.losses.objective import LossOfRewards, Objective
+from assay.losses.objective import GroupsLoss, Objective
 from assay.losses.pairs import offsets_of
 from assay.losses.regression import Ratings, squared_error, squared_errors
 from assay.model.heads import Member
@@ -33,10 +33,10 @@ class Attributes(Objective):
         """The sum of the weights of its ratings."""
         return sum(weight for *_, weight in self._rated(group))
 
-    def loss_of(self, groups: Sequence[EncodedGroup]) -> LossOfRewards:
+    def loss_of(self, groups: Sequence[EncodedGroup]) -> GroupsLoss:
         """Of the heads' values [R, M]."""
         ratings = self._ratings(groups)
-        return lambda value_RM: squared_error(value_RM, ratings)
+        return GroupsLoss(lambda value_RM: squared_error(value_RM, ratings))
 
     def parts(
         self, rewards: Tensor, groups: Sequence[EncodedGroup]

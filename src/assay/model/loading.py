@@ -11,7 +11,7 @@ import assay
 from assay.config import EngineChoice, LoraConfig, ModelConfig
 from assay.errors import ConfigError, ModelError, first_line
 from assay.model.adapters import new_adapters, open_adapter
-from assay.model.classifier import Opened, config_of, open_classifier, quiet_transformers
+from assay.model.classifier import Opened, config_of, open_classifier
 from assay.model.head import initialise_head, widen
 from assay.model.heads import Heads
 from assay.model.ladder import choose_engine
@@ -23,18 +23,6 @@ from assay.model.quantised import quantisation
 from assay.model.reader import locate_for_training, reader_for_training, reader_of
 from assay.model.reward_model import RewardModel
 from assay.notices import notice
-
-__all__ = [
-    "DTYPES",
-    "build_for_training",
-    "check_config",
-    "load_reward_model",
-    "open_reward_model",
-    "quiet_transformers",
-    "resolve_device",
-    "resolve_dtype",
-    "set_padding",
-]
 
 
 def load_reward_model(

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from assay.errors import ModelError, first_line
+from assay.model.classifier import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -52,8 +53,6 @@ def twin_of(config: PretrainedConfig, *, seed: int = 0) -> PreTrainedModel:
     Raises:
         ModelError: there is no such class, or it cannot be built or run at this size.
     """
-    from assay.model.loading import quiet_transformers
-
     reason = ""
     with (
         quiet_transformers(),

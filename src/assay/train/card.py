@@ -184,14 +184,15 @@ def _data(facts: Facts) -> str:
                 f"`{account.sha256}`",
             )
         )
-    taken = facts.counts["train"]
-    header = ("source", "format", "rows", "prompts", "comparisons", "left out", "SHA-256")
+    taken, groups = facts.counts["train"], facts.recipe.data.group_name
+    header = ("source", "format", "rows", groups, "comparisons", "left out", "SHA-256")
     held = facts.counts["eval"].get("held-out")
     return (
         "## Data\n\n"
         + _table(header, rows)
-        + f"\nTrained on {taken['groups']} prompts with {taken['comparisons']} comparisons of these"
-        + (f"; {held['groups']} prompts were held out for evaluation" if held else "")
+        + f"\nTrained on {taken['groups']} {groups} with {taken['comparisons']} comparisons of "
+        + "these"
+        + (f"; {held['groups']} {groups} were held out for evaluation" if held else "")
         + ".\n"
     )
 
@@ -216,7 +217,7 @@ def _settings(facts: Facts) -> str:
         ("trained", trained),
         ("learning rate", f"{train.learning_rate:g}, {schedule}"),
         ("weight decay", f"{train.weight_decay:g}"),
-        ("steps", f"{facts.progress.step} of {train.global_batch_size} prompts"),
+        ("steps", f"{facts.progress.step} of {train.global_batch_size} {recipe.data.group_name}"),
         ("dtype", recipe.model.dtype),
         ("engine", facts.described.get("engine")),
         ("processes", f"{facts.described.get('num_processes')}"),

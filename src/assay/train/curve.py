@@ -28,7 +28,7 @@ def gain_of_doubling(sizes: Sequence[int], comparisons: Sequence[Path]) -> dict[
     tells how sure the evaluation is, not how much another seed would change.
 
     Args:
-        sizes: prompts that each run was trained on.
+        sizes: groups that each run was trained on.
         comparisons: the `comparisons.jsonl` of each.
 
     Returns:

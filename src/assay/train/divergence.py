@@ -37,17 +37,19 @@ def divergence(
         max_tokens: of a pass.
     """
 
-    def rewards_of(group: EncodedGroup) -> Tensor:
+    def rewards_of(group: EncodedGroup, starts: Sequence[int] | None) -> Tensor:
         return rewards_of_sequences(
-            strategy.model, group.sequences, max_tokens=max_tokens, starts=objective.starts([group])
+            strategy.model, group.sequences, max_tokens=max_tokens, starts=starts
         )
 
     def has_finite_rewards(group: EncodedGroup) -> bool:
         with torch.no_grad():
-            return bool(torch.isfinite(rewards_of(group)).all())
+            rewards = rewards_of(group, objective.loss_of([group]).starts)
+        return bool(torch.isfinite(rewards).all())
 
     def has_finite_gradient(group: EncodedGroup) -> bool:
-        loss = objective.loss_of([group])(rewards_of(group))
+        of_group = objective.loss_of([group])
+        loss = of_group.sum_of(rewards_of(group, of_group.starts))
         trained = [p for p in strategy.model.parameters() if p.requires_grad]
         gradient = torch.autograd.grad(loss, trained, allow_unused=True)
         return all(bool(torch.isfinite(part).all()) for part in gradient if part is not None)

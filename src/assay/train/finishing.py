@@ -12,8 +12,9 @@ from assay.data.encoding import EncodedData
 from assay.errors import CheckpointError
 from assay.evaluate.evaluator import evaluate_groups, write_evaluation
 from assay.files import write_text
-from assay.model.loading import DTYPES, load_reward_model
+from assay.model.loading import load_reward_model
 from assay.model.manifest import whole_directory
+from assay.model.precision import DTYPES
 from assay.model.saving import is_adapter, save_adapter, save_plain
 from assay.train.best import Watch, best_checkpoint
 from assay.train.card import Facts, card

@@ -243,19 +243,10 @@ class Silence:
     def __exit__(self, *error: object) -> None:
         """Nothing is open."""
 
-    def step(self, number: int, result: StepResult, mean_loss: float) -> None:
+    def step(self, *ignored: object) -> None:
         """Nothing."""
 
-    def evaluation(
-        self,
-        number: int,
-        name: str,
-        metrics: Mapping[str, Any],
-        seconds: float,
-        *,
-        final: bool = False,
-        tracked: bool = True,
-    ) -> None:
+    def evaluation(self, *ignored: object, **settings: object) -> None:
         """Nothing."""
 
     def say(self, line: str, *, on_terminal: bool = True) -> None:

@@ -147,7 +147,7 @@ def _train(
         looks = watch is not None
         check_same_data(began, data_read, store_fingerprints(stores), evaluated=looks)
     if team.is_first:
-        print_table(stores.table())
+        print_table(stores.table(), recipe.data.group_name)
     check_recipe_data(recipe, stores)
     state, data, plan = _build(recipe, stores, checkpoint, team)
     run, first_step = Path(recipe.output_dir), state.progress.step + 1

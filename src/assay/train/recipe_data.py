@@ -12,7 +12,7 @@ from assay.config import Recipe, SourceConfig
 from assay.data.encoding import EncodedGroup, warn_of_unread_thoughts
 from assay.data.mixing import Share, is_held_out, mixed
 from assay.data.rendering import Renderer
-from assay.data.sources import DataSource, locate, locate_all
+from assay.data.sources import DataSource, locate_all
 from assay.data.store import Account, Preparation, StoredData, check_dropped, prepare_source
 from assay.data.store.joining import JoinedData
 from assay.data.template_classes import format_by_template
@@ -95,8 +95,8 @@ def recipe_sources(recipe: Recipe) -> list[DataSource]:
     """The sources of `data.train` and then of `data.eval`, seen to be there.
 
     Raises:
-        DataError: one is not, so that a typo in the last costs no preparation of the first; or a
-            file of `data.train` comes twice.
+        DataError: some are not, so that a typo in the last costs no preparation of the first; or
+            a file of `data.train` comes twice.
         ConfigError: two of them are standard input.
     """
     configs = [*recipe.data.train, *recipe.data.eval]
@@ -108,9 +108,7 @@ def recipe_sources(recipe: Recipe) -> list[DataSource]:
         )
     sources = [data_source(config, recipe.model.template) for config in configs]
     count = len(recipe.data.train)
-    locate_all(sources[:count])
-    for source in sources[count:]:
-        locate(source)
+    locate_all(sources[:count], sources[count:])
     return sources
 
 

@@ -167,11 +167,11 @@ def _pass(
     cost = sum(model.engine.cost(group.sequences) for group in groups)
     sequences = [ids for group in groups for ids in group.sequences]
     families = [number for number, group in enumerate(groups) for _ in group.sequences]
-    sum_of = objective.loss_of(groups)
-    starts = objective.starts(groups)
+    of_groups = objective.loss_of(groups)
+    starts = of_groups.starts
 
     def loss_of(rewards: Tensor) -> Tensor:
-        loss = sum_of(rewards) / units
+        loss = of_groups.sum_of(rewards) / units
         if not torch.isfinite(loss):
             raise divergence("the loss", groups, strategy, objective, max_tokens)
         return loss

@@ -122,7 +122,7 @@ def train_curve(recipe: Recipe, *, resume: bool = False, overwrite: bool = False
         for name in evaluation_names(recipe)
     }
     write_text(path, _json({"runs": runs, "gain_of_doubling": gains}))
-    _print_curve(runs, gains)
+    _print_curve(runs, gains, recipe.data.group_name)
     return Series(None, path)
 
 
@@ -256,7 +256,9 @@ def _print_seeds(runs: Sequence[Mapping[str, Any]], spread: Mapping[str, Any]) -
     _print(header, rows)
 
 
-def _print_curve(runs: Sequence[Mapping[str, Any]], gains: Mapping[str, Any]) -> None:
+def _print_curve(
+    runs: Sequence[Mapping[str, Any]], gains: Mapping[str, Any], group_name: str
+) -> None:
     rows = []
     for run in runs:
         for name, found in run["evals"].items():
@@ -272,7 +274,7 @@ def _print_curve(runs: Sequence[Mapping[str, Any]], gains: Mapping[str, Any]) ->
                     f"{found['loss']:.4f}",
                 ]
             )
-    _print(("", "prompts", "comparisons", "set", "accuracy", "95% interval", "loss"), rows)
+    _print(("", group_name, "comparisons", "set", "accuracy", "95% interval", "loss"), rows)
     for name, gain in gains.items():
         print(f"{name}: {gain['verdict']}")
 

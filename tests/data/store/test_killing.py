@@ -24,6 +24,8 @@ from assay.data.store import building, open_store, prepare_source, settings, sha
 from assay.data.store import chunks as chunking
 from assay.errors import DataError, OutputError
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path

@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from store_rows import MakePreparation, bytes_of, write
 
-from assay.data import plugins, templates
-from assay.data.formats import registry
+from assay.data import plugins
 from assay.data.loading import load_groups
 from assay.data.plugins import load_plugins, register_format
 from assay.data.sources import DataSource, locate
@@ -68,18 +66,7 @@ class HOMEWORK(Template):
 """
 
 
-@pytest.fixture(autouse=True)
-def fresh_registries(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(templates, "_REGISTRY", dict(templates._REGISTRY))
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
-    for name in ("_loaded", "_plugin_formats", "_files"):
-        monkeypatch.setattr(plugins, name, type(getattr(plugins, name))())
-    registry.registered_formats.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry.registered_formats.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("assay_plugin_")]:
-        del sys.modules[name]
+pytestmark = [pytest.mark.usefixtures("fresh_registries"), pytest.mark.slow]
 
 
 @pytest.fixture

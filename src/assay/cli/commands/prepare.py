@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from assay.cli.app import app
 from assay.cli.options import Plugins
 from assay.recipe import load_recipe
-
-if TYPE_CHECKING:
-    from assay.data.encoding import EncodedData
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -33,12 +30,9 @@ def prepare(
     as YAML sections or flags --section.field VALUE; loads no weights. Run again after a kill, it
     goes on where it was.
     """
-    flags = list(context.args)
-    if recipe is not None and recipe.startswith("-"):
-        flags.insert(0, recipe)
-        recipe = None
     # Nothing is trained, so that no run directory need be named.
-    checked = load_recipe(recipe, ["--output_dir", "none", *flags], plugins=plugin or ())
+    flags = [*context.args, "--output_dir", "none"]
+    checked = load_recipe(recipe, flags, plugins=plugin or ())
 
     from assay.data.plugins import load_plugins
     from assay.data.store import print_table
@@ -57,17 +51,14 @@ def prepare(
     except KeyboardInterrupt:
         typer.echo("interrupted; run again to go on with what is done", err=True)
         raise typer.Exit(130) from None
-    print_table(data.table())
+    print_table(data.table(), checked.data.group_name)
     for name, store in data.stores():
         typer.echo(f"{name}: {store.path}")
     check_recipe_data(checked, data)
     train, held_out = mix_and_split(checked, data)
-    typer.echo(f"to train on: {_told(train)}")
-    if held_out is not None:
-        typer.echo(f"held out: {_told(held_out)}")
+    for side, taken in (("to train on", train), ("held out", held_out)):
+        if taken is not None:
+            groups = f"{len(taken.groups):,} {checked.data.group_name}"
+            typer.echo(f"{side}: {groups}, {taken.num_comparisons:,} comparisons")
     for name, _, store in data.evals:
         warn_about_overlap(name, train, store)
-
-
-def _told(data: EncodedData) -> str:
-    return f"{len(data.groups):,} prompts, {data.num_comparisons:,} comparisons"

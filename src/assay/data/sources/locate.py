@@ -19,7 +19,7 @@ from assay.data.sources.source import (
     unreadable,
 )
 from assay.data.splits import card_configs, data_files, files_of_split, is_data_file, splits_in
-from assay.errors import DataError
+from assay.errors import DataError, together
 
 _GLOB = frozenset("*?[")
 
@@ -37,17 +37,26 @@ def locate(source: DataSource) -> list[Part]:
         raise unreadable(error, source.path) from None
 
 
-def locate_all(sources: Iterable[DataSource]) -> list[list[Part]]:
-    """The parts of several sources whose rows are put together.
+def locate_all(
+    sources: Sequence[DataSource], others: Sequence[DataSource] = ()
+) -> list[list[Part]]:
+    """The parts of several sources whose rows are put together, and of others beside them.
 
     Raises:
-        DataError: as `locate`; or a file comes twice, under one name or two, and is read in the
-            same way.
+        DataError: as `locate`, for all of them at once; or a file comes twice among the first,
+            under one name or two, and is read in the same way.
         PullError: a data set cannot be fetched.
     """
+    located, mistakes = [], []
+    for source in [*sources, *others]:
+        try:
+            located.append(locate(source))
+        except DataError as error:
+            mistakes.append(error)
+    if mistakes:
+        raise together(mistakes)
     seen: dict[object, str] = {}
-    located = [(source, locate(source)) for source in sources]
-    for source, parts in located:
+    for source, parts in zip(sources, located, strict=False):
         way = (source.format, source.label, tuple(sorted((source.columns or {}).items())))
         for part in parts:
             file = (part.name if part.path is None else part.path.resolve(), way)
@@ -57,7 +66,7 @@ def locate_all(sources: Iterable[DataSource]) -> list[list[Part]]:
                     f"is given twice{also}", where=part.name, mend="name each file once"
                 )
             seen[file] = part.name
-    return [parts for _, parts in located]
+    return located
 
 
 def _located(source: DataSource) -> list[Part]:

@@ -135,15 +135,20 @@ def check_dropped(name: str, account: Account, max_dropped: float) -> None:
     )
 
 
-def print_table(rows: Sequence[tuple[str, Account]]) -> None:
-    """One table for all sources, a line each, and below it what was dropped and why."""
+def print_table(rows: Sequence[tuple[str, Account]], group_name: str) -> None:
+    """One table for all sources, a line each, with what was dropped and why.
+
+    Args:
+        rows: the account of each source under its name.
+        group_name: what the groups are called.
+    """
     from rich.table import Table
     from rich.text import Text
 
     printed = console(120)
     reasons = sorted({reason for _, account in rows for reason in account.dropped})
     table = Table(show_header=True, header_style="bold")
-    for column in ("", "rows", "prompts", "comparisons", "tokens", "kept", *reasons):
+    for column in ("", "rows", group_name, "comparisons", "tokens", "kept", *reasons):
         # A name may be folded, a number never.
         if column:
             table.add_column(column.replace(" ", "\n"), justify="right", no_wrap=True)

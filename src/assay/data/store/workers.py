@@ -25,6 +25,7 @@ from assay.data.plugins import load_plugins, loaded_files
 from assay.data.store.code import is_foreign
 from assay.data.store.settings import Preparation
 from assay.errors import AssayError, ResourceError
+from assay.process import COLLECTED
 
 Result = TypeVar("Result")
 
@@ -38,9 +39,6 @@ _PRELOAD = (
     "assay.data.store.partitions",
     "transformers.tokenization_utils_tokenizers",
 )
-
-_COLLECTED = (50_000, 20, 20)
-"""For `gc.set_threshold` where millions of small lasting objects are made, and no cycles."""
 
 _shared: Preparation | AssayError | None = None
 """In a process of the pool: what it prepares, or why it cannot."""
@@ -134,7 +132,7 @@ def _done(result: Result) -> Future[Result]:
 def rarely_collected() -> Iterator[None]:
     """Where this process makes what others work on."""
     before = gc.get_threshold()
-    gc.set_threshold(*_COLLECTED)
+    gc.set_threshold(*COLLECTED)
     try:
         yield
     finally:
@@ -188,7 +186,7 @@ def _begin(preparation: bytes, plugins: list[str]) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     global _shared
     gc.freeze()
-    gc.set_threshold(*_COLLECTED)
+    gc.set_threshold(*COLLECTED)
     try:
         load_plugins(plugins)
         _shared = pickle.loads(preparation)

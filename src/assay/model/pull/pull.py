@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay.cache import cache_dir
 from assay.errors import PullError
-from assay.fetch.placing import build_once, check_free, copy_directory, disk_error
+from assay.fetch.placing import build_once, check_free, copy_directory
 from assay.fetch.record import chat_template, read_record, write_record
 from assay.model.pull.address import Address, Origin, parse_address
 from assay.model.pull.catalog import CATALOG
@@ -49,19 +49,11 @@ def pull(name: str, *, revision: str | None = None, output: Path | str | None = 
     place = cache_dir() / address.directory
     record = read_record(place)
     if record is None:
-        try:
-            build_once(place, lambda directory, scratch: _fetch(address, directory, scratch))
-        except OSError as error:
-            raise disk_error(
-                error, place, instead="set ASSAY_CACHE to another directory"
-            ) from error
+        build_once(place, lambda directory, scratch: _fetch(address, directory, scratch))
         record = read_record(place)
         assert record is not None, "build_once returned without the directory"
     if target is not None:
-        try:
-            copy_directory(place, target)
-        except OSError as error:
-            raise disk_error(error, target, instead="give another --output") from error
+        copy_directory(place, target)
         place = target
     return Pulled(place, chat_template(place), record.licence, record.source)
 

@@ -260,8 +260,7 @@ def _ending_together(joined: Team) -> Iterator[None]:
             # Said by the process that it happened to; here it is but a broken connection.
             raise SystemExit(code) from None
         if isinstance(error, AssayError):
-            what = f"{error.what} (process {joined.rank} of {joined.size})"
-            raise type(error)(what, where=error.where, mend=error.mend) from None
+            error.what += f" (process {joined.rank} of {joined.size})"
         if isinstance(error, RuntimeError) and _is_broken_connection(error):
             raise ResourceError(
                 f"another process of this run ended without a word (noticed by process "
