@@ -298,7 +298,9 @@ def test_stdin_to_a_file(assay: Assay, score: Any, loud: Path, tmp_path: Path) -
     output = tmp_path / "new" / "folder" / "o.jsonl"
     ran = assay("score", "--model", loud, "--input", "-", "--output", output, stdin=data)
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"3 rows, 6 rewards: {output}\n"
+    first, second = ran.out.splitlines()
+    assert first == f"3 rows, 6 rewards: {output}"
+    assert re.fullmatch(r"engine: tree, tokens: \d+, computed: \d+ \(\d+% saved\)", second)
     assert output.read_text(encoding="utf-8").splitlines() == score(rows)
 
 

@@ -92,6 +92,31 @@ def test_every_table_counts_every_comparison(model: RewardModel, tmp_path: Path)
     assert summary_lines(json.loads(on_disk))[0].startswith("calibration: ECE")
 
 
+def test_position_is_told_where_the_file_has_an_order(model: RewardModel) -> None:
+    """Outcomes a, b, b in one file: the second wins twice. In another a alone: it has no order."""
+    both = [rated_group(n, (3.0, 2.0)) for n in range(3)]
+    for number in (1, 2):
+        (comparison,) = both[number].comparisons
+        both[number] = replace(both[number], comparisons=(replace(comparison, outcome="b"),))
+    chosen_first = [
+        replace(
+            group,
+            source=Source("other.jsonl", n),
+            comparisons=(replace(group.comparisons[0], row=Source("other.jsonl", n)),),
+        )
+        for n, group in enumerate(rated_group(n, (3.0, 2.0)) for n in range(10, 12))
+    ]
+    evaluation = evaluate_groups(model, encode([*both, *chosen_first], model))
+    position = evaluation.details["shortcuts"]["position"]
+    assert (position["direction"], position["num_decided"]) == ("second wins", 3)
+    assert position["accuracy_where_decided"] == pytest.approx(2 / 3, abs=1e-12)
+    assert position["accuracy"] == pytest.approx((2 + 2 / 2) / 5, abs=1e-12)
+    assert position["model"]["undecided"]["num_comparisons"] == 2
+    assert position["model"]["wrong"]["num_comparisons"] == 1
+    alone = evaluate_groups(model, encode(chosen_first, model)).details
+    assert "position" not in alone["shortcuts"]
+
+
 def test_training_pays_for_none_of_it(model: RewardModel) -> None:
     """Metrics alone are computed; a line of the log of a run stays what it was."""
     evaluation = evaluate_groups(model, encode([rated_group(1, (2.0, 1.0))], model))

@@ -144,6 +144,7 @@ def test_a_policy_that_wins_by_length_alone_wins_half() -> None:
         ([1.0, 0.0, 0.5], [0.0, 0.0, 0.0], "equally long"),
         ([1.0, 1.0, 1.0], [1.0, -2.0, 3.0], "one policy wins"),
         ([1.0, 0.0], [1.0, 2.0], "too few"),
+        ([0.5, 0.5, 0.5], [1.0, -2.0, 3.0], "every prompt is a tie"),
     ],
 )
 def test_where_no_regression_can_be_made(win: list[float], longer: list[float], note: str) -> None:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Collection
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from assay.config import EngineChoice
+from assay.errors import ConfigError
 
 if TYPE_CHECKING:
     from assay.data.sources import DataSource
 
 OnBadRow = Literal["error", "skip"]
-Model = Annotated[
-    str,
-    typer.Option(
-        help="A run, its model/, a checkpoints directory, one checkpoint, an adapter, a "
-        "directory, a pulled name, a hub id, or modelscope:org/name."
-    ),
-]
-Input = Annotated[
-    str,
-    typer.Option(
-        help="Rows of any known format: file, directory, glob, org/name of a data set, "
-        "sample:NAME, - for stdin."
-    ),
-]
+Options = TypeVar("Options", bound=Any)
+_MODEL = typer.Option(
+    help="A run, its model/, a checkpoints directory, one checkpoint, an adapter, a "
+    "directory, a pulled name, a hub id, or modelscope:org/name."
+)
+_INPUT = typer.Option(
+    help="Rows of any known format: file, directory, glob, org/name of a data set, "
+    "sample:NAME, - for stdin."
+)
+Model = Annotated[str, _MODEL]
+Input = Annotated[str, _INPUT]
+# For commands that have something to do without them, such as naming what they know.
+MaybeModel = Annotated[str | None, _MODEL]
+MaybeInput = Annotated[str | None, _INPUT]
 Base = Annotated[str | None, typer.Option(help="Base model of an adapter, if it moved.")]
 Template = Annotated[
     str | None,
@@ -61,6 +64,47 @@ BadRows = Annotated[
 MaxLength = Annotated[
     int | None, typer.Option(min=2, help="Tokens of prompt and response together.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output.")]
+
+
+def model_and_input(
+    context: typer.Context, model: str | None, input: str | None
+) -> tuple[str, str]:
+    """Both, where a command could do without them and this call cannot.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    if model is None or input is None:
+        missing = "--model" if model is None else "--input"
+        raise ConfigError(f"missing option '{missing}'", mend=f"see {context.command_path} --help")
+    return model, input
+
+
+def given(context: typer.Context, parameters: Collection[str]) -> list[str]:
+    """The flags among some parameters of a command that were written on its line.
+
+    A flag that is given its default counts as well.
+    """
+    found = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in parameters and source is not None and source.name == "COMMANDLINE":
+            found.append(parameter.opts[0])
+    return found
+
+
+def options_of(context: typer.Context, kind: type[Options], **own: object) -> Options:
+    """The options of a command, a dataclass whose fields are called as its parameters.
+
+    Args:
+        context: of the command.
+        kind: the dataclass.
+        own: fields whose value is not that of the flag as it stands.
+    """
+    names = {field.name for field in fields(kind)} & context.params.keys()
+    made: Options = kind(**{name: context.params[name] for name in names} | own)
+    return made
 
 
 def source_of(

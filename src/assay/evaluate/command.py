@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from assay.config import OverLength
 from assay.consoles import console
-from assay.data.encoding import EncodedData, encode_groups, warn_of_unread_thoughts
-from assay.data.loading import LoadedData, write_bad_rows
+from assay.data.encoding import encode_groups
+from assay.data.loading import LoadedData
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource, locate
-from assay.errors import ConfigError, OutputError
-from assay.evaluate.evaluator import Evaluation, about_input, evaluate_groups, write_evaluation
+from assay.errors import ConfigError
+from assay.evaluate.evaluator import (
+    Evaluation,
+    about_input,
+    evaluate_answers,
+    evaluate_groups,
+    write_evaluation,
+)
 from assay.evaluate.metrics import Scored
+from assay.evaluate.opening import Reading, about_model, open_model, say_what_was_read
+from assay.evaluate.outputs import EVALUATION, check_output_directory, put_aside, remove_earlier
 from assay.evaluate.rows import load_rows
+from assay.evaluate.stored import read_stored
 from assay.evaluate.summary import summary_lines
-from assay.files import check_place
-from assay.model.loading import load_reward_model
 from assay.model.locate import checkpoints_in, locate_model
 from assay.model.metadata import Metadata
-from assay.model.reward_model import RewardModel
-from assay.notices import notice, warn
 
 
 @dataclass(frozen=True, slots=True)
-class EvalOptions:
+class EvalOptions(Reading):
     """How `assay eval` reads and writes; each field is a flag of the command."""
 
-    output: Path | None = None
-    limit: int | None = None
-    template: str | None = None
-    base: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    engine: str = "auto"
-    max_length: int | None = None
     over_length: OverLength = "drop"
-    on_bad_row: Literal["error", "skip"] = "error"
 
 
 def evaluate_command(
@@ -52,13 +47,17 @@ def evaluate_command(
     """Evaluate one model, or each checkpoint of a run; returns the `results.json` contents.
 
     Raises:
-        AssayError: no such model or data, nothing to evaluate, an output that cannot be written.
+        AssayError: no such model or data, nothing to evaluate, an output that cannot be written or
+            would replace results.
     """
-    if options.output is not None:
-        check_output_directory(options.output)
-    locate(source)
     models = _checkpoints(model) if all_checkpoints else [Path(model)]
     names = [str(path) for path in models] if all_checkpoints else [model]
+    output = options.output
+    outputs = [output / path.name if output and all_checkpoints else output for path in models]
+    for place in (output, *outputs):
+        if place is not None:
+            check_output_directory(place, EVALUATION, overwrite=options.overwrite)
+    locate(source)
     located = [locate_model(name).path for name in names]
     loaded = load_rows(
         source,
@@ -69,17 +68,45 @@ def evaluate_command(
     )
     refused: list[BadRow] = []
     results = []
-    for path, name, directory in zip(models, names, located, strict=True):
-        output = options.output
-        if output is not None and all_checkpoints:
-            output = output / path.name
-        result, refused = _evaluate_one(name, directory, source, loaded, options, output)
+    for place, name, directory in zip(outputs, names, located, strict=True):
+        result, refused = _evaluate_one(name, directory, source, loaded, options, place)
         results.append(result)
     if all_checkpoints:
         _print_checkpoints(models, results)
     bad_rows = [*loaded.bad_rows, *refused]
     if bad_rows:
-        put_aside(bad_rows, options.output)
+        put_aside(bad_rows, output)
+    return results
+
+
+def stored_scores_command(source: DataSource, options: EvalOptions) -> dict[str, Any]:
+    """Evaluate rewards that stand beside their rows, without a model.
+
+    Raises:
+        AssayError: no such file, rows without rewards, nothing to evaluate, an output that cannot
+            be written or would replace results.
+    """
+    output = options.output
+    if output is not None:
+        check_output_directory(output, EVALUATION, overwrite=options.overwrite)
+    stored = read_stored(source, limit=options.limit, on_bad_row=options.on_bad_row)
+    evaluation = evaluate_answers(stored.answers, stored.skipped)
+    about = {
+        "model": None,
+        "scores": source.path,
+        "input": None,
+        "input_sha256": stored.fingerprint,
+        "rows_sha256": stored.rows_fingerprint,
+        "format": stored.format,
+        "split": source.split,
+        "label": source.label,
+        "rows": stored.num_rows,
+        "bad_rows": len(stored.bad_rows),
+        "limit": options.limit,
+    }
+    results = _finish(evaluation, output, about, overwrite=options.overwrite)
+    if stored.bad_rows:
+        put_aside(stored.bad_rows, output)
     return results
 
 
@@ -96,7 +123,7 @@ def print_results(results: dict[str, Any]) -> None:
             f"{row['accuracy']:.4f}",
             *(str(row[key]) for key in ("wins", "ties", "losses")),
             f"{row['mean_margin']:.3f}",
-            f"{row['length_baseline']:.3f}",
+            "-" if row["length_baseline"] is None else f"{row['length_baseline']:.3f}",
         )
     out.print(table)
     out.print(
@@ -120,37 +147,7 @@ def _evaluate_one(
     output: Path | None,
 ) -> tuple[dict[str, Any], list[BadRow]]:
     """The contents of `results.json`, and the rows that the template refused."""
-    model = load_reward_model(
-        str(directory),
-        base=options.base,
-        template=options.template,
-        device=options.device,
-        dtype=options.dtype,
-        engine=options.engine,
-    )
-    encoded, max_length = _encode(model, loaded, options)
-    running = _RunningAccuracy()
-    evaluation = evaluate_groups(model, encoded, progress=running)
-    about = {
-        "model": name,
-        **about_input(source, loaded, encoded),
-        "limit": options.limit,
-        "template_hash": model.renderer.template.hash,
-        "max_length": max_length,
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "engine": model.engine.name,
-    }
-    results = _results(evaluation, output, about)
-    print_results(results)
-    if output is not None:
-        print(f"results: {output / 'results.json'}")
-    return results, list(encoded.bad_rows)
-
-
-def _encode(
-    model: RewardModel, loaded: LoadedData, options: EvalOptions
-) -> tuple[EncodedData, int]:
-    max_length = length_to_read(model, options.max_length)
+    model, max_length = open_model(directory, options)
     encoded = encode_groups(
         loaded.groups,
         model.renderer,
@@ -159,38 +156,33 @@ def _encode(
         on_bad_row=options.on_bad_row,
     )
     encoded.skipped = [*loaded.skipped, *encoded.skipped]
-    if encoded.specials_in_content:
-        notice(
-            f"{encoded.specials_in_content} special tokens are written out inside messages; "
-            f"read as: {model.renderer.special_tokens}"
-        )
-    warn_of_unread_thoughts(encoded.unread_thoughts, model.renderer.template.name)
-    return encoded, max_length
-
-
-def _results(evaluation: Evaluation, output: Path | None, about: dict[str, Any]) -> dict[str, Any]:
-    if output is not None:
-        return write_evaluation(evaluation, output, about)
-    skipped = {
-        "count": len(evaluation.skipped),
-        "reasons": dict(Counter(row.reason for row in evaluation.skipped)),
+    say_what_was_read(model, specials=encoded.specials_in_content, thoughts=encoded.unread_thoughts)
+    evaluation = evaluate_groups(model, encoded, progress=_RunningAccuracy())
+    about = {
+        "model": name,
+        **about_input(source, loaded, encoded),
+        "limit": options.limit,
+        **about_model(model, max_length),
     }
-    return evaluation.metrics | evaluation.details | {"skipped": skipped} | about
+    results = _finish(evaluation, output, about, overwrite=options.overwrite)
+    return results, list(encoded.bad_rows)
 
 
-def length_to_read(model: RewardModel, asked: int | None) -> int:
-    """The length that the model was trained at, unless another is asked for.
-
-    Raises:
-        ConfigError: it is beyond the model's context.
-    """
-    max_length = asked or model.metadata.max_length or model.max_length
-    if max_length > model.max_length:
-        raise ConfigError(
-            f"--max-length {max_length} is beyond the model's context of {model.max_length} tokens",
-            mend=f"give at most {model.max_length}",
-        )
-    return max_length
+def _finish(
+    evaluation: Evaluation, output: Path | None, about: dict[str, Any], *, overwrite: bool
+) -> dict[str, Any]:
+    """Write and print; returns what stands in `results.json`."""
+    if output is None:
+        skipped = {"count": len(evaluation.skipped), "reasons": evaluation.skipped_counts}
+        results = evaluation.metrics | evaluation.details | {"skipped": skipped} | about
+    else:
+        results = write_evaluation(evaluation, output, about)
+        if overwrite:
+            remove_earlier(output, EVALUATION, ("results.json", "comparisons.jsonl"))
+    print_results(results)
+    if output is not None:
+        print(f"results: {output / 'results.json'}")
+    return results
 
 
 class _RunningAccuracy:
@@ -209,32 +201,6 @@ class _RunningAccuracy:
                 f"acc: [{wins / len(scored):.4g}]; avg acc: [{self._wins / self._total:.4f}]",
                 flush=True,
             )
-
-
-def check_output_directory(output: Path) -> None:
-    """Refuse a place where results cannot be written; nothing is made.
-
-    Raises:
-        OutputError: it is a file, or cannot be made.
-    """
-    check_place(output)
-    if output.exists() and not output.is_dir():
-        raise OutputError("is a file", where=output, mend="name a directory for results.json")
-
-
-def put_aside(bad_rows: Sequence[BadRow], output: Path | None) -> None:
-    """Write bad rows beside the results and say so.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
-    count = len(bad_rows)
-    if output is None:
-        warn(f"{count} bad rows were skipped; give --output to have them written aside")
-        return
-    output.mkdir(parents=True, exist_ok=True)
-    write_bad_rows(output / "bad_rows.jsonl", bad_rows)
-    warn(f"{count} bad rows were written to {output / 'bad_rows.jsonl'}")
 
 
 def _checkpoints(model: str) -> list[Path]:

@@ -12,6 +12,9 @@ from assay.consoles import console
 _EXAMPLES = 3
 """Flipped rows on the screen, of each direction."""
 
+_TAGS = 40
+"""Tags on the screen: half of them with the lowest differences, half with the highest."""
+
 
 def print_comparison(found: dict[str, Any], *, whole: bool) -> None:
     """The table, then how many rows flipped with examples.
@@ -23,7 +26,8 @@ def print_comparison(found: dict[str, Any], *, whole: bool) -> None:
     out = console(120)
     table = Table(show_header=True, header_style="bold")
     table.add_column("", overflow="fold")
-    for column in ("accuracy", "95% interval", "difference", "95% paired", "gained", "lost", "p"):
+    strict = "accuracy" if found["benchmark"] is None else "strict accuracy"
+    for column in (strict, "95% interval", "difference", "95% paired", "gained", "lost", "p"):
         table.add_column(column, justify="right", no_wrap=True)
     first = found["first"]
     table.add_row(Text(first["model"]), *_accuracy(first), *[""] * 5)
@@ -41,17 +45,72 @@ def print_comparison(found: dict[str, Any], *, whole: bool) -> None:
         )
     out.print(table)
     out.print(
-        "difference: to the first model, on the comparisons that both scored; its interval draws "
-        f"whole prompts ({found['bootstrap']['resamples']} samples, seed "
+        f"difference: to the first model, on the {found['unit']} that both scored; its interval "
+        f"draws whole prompts ({found['bootstrap']['resamples']} samples, seed "
         f"{found['bootstrap']['seed']}).\n"
-        "p: McNemar's exact test, which takes comparisons of one prompt as independent.",
+        f"p: McNemar's exact test, which takes {found['unit']} of one prompt as independent.",
         highlight=False,
     )
     for other in found["others"]:
-        _print_flips(other, whole=whole)
+        _print_numbers_of_benchmark(other)
+        _print_tags(other, "tags" if found["benchmark"] is None else "subsets")
+        _print_flips(other, found["unit"], whole=whole)
 
 
-def _print_flips(other: dict[str, Any], *, whole: bool) -> None:
+def _print_numbers_of_benchmark(other: dict[str, Any]) -> None:
+    """The authors' number of both models, and what their pairs say."""
+    if "headline" not in other:
+        return
+    headline, pairs = other["headline"], other["pairs"]
+    low, high = pairs["difference_ci95"]
+    first, this = headline["first"], headline["other"]
+    score = f"no {headline['name']} without the rows that are missing"
+    if first is not None and this is not None:
+        score = f"{headline['name']} {first:.4f} -> {this:.4f}"
+    out = console(120)
+    out.print(Text(f"\n{other['model']}: {score}"))
+    out.print(
+        f"each right answer against each wrong one: {pairs['first']:.4f} -> {pairs['other']:.4f}, "
+        f"difference {pairs['difference']:+.4f}, 95% {low:+.3f} to {high:+.3f} "
+        f"({pairs['num_comparisons']} pairs)",
+        highlight=False,
+    )
+
+
+def _print_tags(other: dict[str, Any], called: str) -> None:
+    """The differences by tag, the greatest losses first, where there are two tags or more."""
+    if len(other["by_tag"]) < 2:
+        return
+    table = Table(show_header=True, header_style="bold")
+    table.add_column(Text(f"{called}: {other['model']}"), overflow="fold")
+    for column in ("n", "first", "this", "difference", "95% paired", "gained", "lost"):
+        table.add_column(column, justify="right", no_wrap=True)
+    rows = sorted(other["by_tag"].items(), key=lambda entry: float(entry[1]["difference"]))
+    shown = rows if len(rows) <= _TAGS else [*rows[: _TAGS // 2], *rows[-_TAGS // 2 :]]
+    for number, (tag, paired) in enumerate(shown, start=1):
+        low, high = paired["difference_ci95"]
+        table.add_row(
+            Text(tag),
+            str(paired["num_comparisons"]),
+            f"{paired['first']:.4f}",
+            f"{paired['other']:.4f}",
+            f"{paired['difference']:+.4f}",
+            f"{low:+.3f} to {high:+.3f}",
+            str(paired["gained"]),
+            str(paired["lost"]),
+            end_section=len(shown) < len(rows) and number == _TAGS // 2,
+        )
+    out = console(120)
+    out.print(table)
+    if len(shown) < len(rows):
+        out.print(
+            f"{len(rows) - len(shown)} {called} between them are not shown; --output FILE.json "
+            "holds all",
+            highlight=False,
+        )
+
+
+def _print_flips(other: dict[str, Any], unit: str, *, whole: bool) -> None:
     out, paired, flipped = console(120), other["paired"], other["flipped"]
     unpaired = [
         f"{len(other[field])} only {by}"
@@ -59,7 +118,7 @@ def _print_flips(other: dict[str, Any], *, whole: bool) -> None:
         if other[field]
     ]
     line = (
-        f"\n{other['model']}: {paired['num_comparisons']} comparisons of {paired['num_prompts']} "
+        f"\n{other['model']}: {paired['num_comparisons']} {unit} of {paired['num_prompts']} "
         f"prompts scored by both{''.join(f', {part}' for part in unpaired)}; "
         f"{len(flipped)} flipped"
     )

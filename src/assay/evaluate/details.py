@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.audit.signals import RULES, TOKENS, Signals, signals_of
+from assay.data.audit.signals import POSITION, RULES, TOKENS, Signals, signals_of
 from assay.data.audit.texts import script_of, words
-from assay.data.encoding import EncodedData, EncodedGroup
+from assay.data.encoding import EncodedData
 from assay.data.prompts import asked, joined
-from assay.data.records import Comparison
+from assay.data.records import Comparison, Group
 from assay.data.rendering import TokenIds
+from assay.evaluate import shortcuts
 from assay.evaluate.agreement import Rated, rank_agreement
 from assay.evaluate.best_of_n import best_of_n
 from assay.evaluate.calibration import calibration
 from assay.evaluate.intervals import Ints
 from assay.evaluate.metrics import Floats
-from assay.evaluate.shortcuts import shortcut_tables
 from assay.evaluate.slices import by_name, by_quantile
 from assay.evaluate.uncertainty import uncertainty_tables
 
@@ -33,23 +33,46 @@ Far from one half, so that a rating which says nothing of quality keeps the dire
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What was scored.
+class Answered:
+    """A prompt whose responses have rewards.
 
     Attributes:
-        data: the encoded groups.
-        rewards: of each group, of each of its sequences.
-        members: of each group, the values [R, M] of an ensemble's members; None without one.
+        group: prompt, responses, comparisons.
+        rewards: of each response.
+        tokens: of each response with its prompt; None where they are not known.
+        prompt_tokens: what all of them begin with; None where it is not known.
+        members: the values [R, M] of an ensemble's members; None without one.
     """
+
+    group: Group
+    rewards: Sequence[float]
+    tokens: Sequence[int] | None = None
+    prompt_tokens: int | None = None
+    members: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a model has scored, group after group: `rewards` and `members` are of each."""
 
     data: EncodedData
     rewards: Sequence[Sequence[float]]
     members: Sequence[Floats] | None = None
 
+    def __iter__(self) -> Iterator[Answered]:
+        for place, encoded in enumerate(self.data.groups):
+            yield Answered(
+                encoded.group,
+                self.rewards[place],
+                [len(ids) for ids in encoded.sequences],
+                shared_tokens(encoded.sequences),
+                None if self.members is None else self.members[place],
+            )
+
 
 @dataclass
 class _Columns:
-    """A number or a word of each decided comparison, in order."""
+    """A number or a word of each decided comparison, in order; no lengths where one is unknown."""
 
     margin: list[float] = field(default_factory=list)
     prompt: list[int] = field(default_factory=list)
@@ -57,44 +80,56 @@ class _Columns:
     response_tokens: list[float] = field(default_factory=list)
     language: list[str] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
+    file: list[str] = field(default_factory=list)
     signs: dict[str, list[int]] = field(
-        default_factory=lambda: {name: [] for name in (*(rule.name for rule in RULES), TOKENS[0])}
+        default_factory=lambda: {name: [] for name in shortcuts.NAMES}
     )
 
+    def known_signs(self) -> dict[str, NDArray[np.int8]]:
+        """Of each rule that can be asked here: token counts and an order may not be there.
 
-def details_of(answers: Answers) -> dict[str, Any]:
+        A file whose better response always stands first calls it the chosen one, and has no order.
+        """
+        signs = self.signs[POSITION[0]]
+        ordered = {file for file, sign in zip(self.file, signs, strict=True) if sign < 0}
+        position = [
+            sign if file in ordered else 0 for file, sign in zip(self.file, signs, strict=True)
+        ]
+        found = self.signs | {POSITION[0]: position if ordered else []}
+        return {
+            name: np.array(values, dtype=np.int8)
+            for name, values in found.items()
+            if len(values) == len(self.margin)
+        }
+
+
+def details_of(answers: Iterable[Answered]) -> dict[str, Any]:
     """Calibration, slices, shortcuts, and where the data allow it best-of-n and rank agreement.
 
     `best_of_n` and `rank_agreement` have an entry for each name of a rating and stand only where
-    two responses to one prompt have it; `uncertainty` only of an ensemble.
+    two responses to one prompt have it; `by_length` only where token counts are known, and
+    `uncertainty` only of an ensemble.
     """
     columns = _Columns()
     numbers: dict[str, int] = {}
     ratings = _Ratings()
-    for place, group in enumerate(answers.data.groups):
-        reward_R = answers.rewards[place]
-        prompt = numbers.setdefault(group.group.key, len(numbers))
-        value_RM = None if answers.members is None else answers.members[place]
-        _add(columns, group, prompt, reward_R, value_RM)
-        ratings.add(group, prompt, reward_R)
+    for one in answers:
+        prompt = numbers.setdefault(one.group.key, len(numbers))
+        _add(columns, one, prompt)
+        ratings.add(one.group, prompt, one.rewards)
     margin_C = np.array(columns.margin)
     prompt_C: Ints = np.array(columns.prompt, dtype=np.intp)
-    signs: dict[str, NDArray[np.int8]] = {
-        name: np.array(values, dtype=np.int8) for name, values in columns.signs.items()
-    }
-    found: dict[str, Any] = {
-        "calibration": calibration(margin_C, prompt_C),
-        "by_length": {
+    found: dict[str, Any] = {"calibration": calibration(margin_C, prompt_C)}
+    if len(columns.prompt_tokens) == len(margin_C):
+        found["by_length"] = {
             "prompt": by_quantile(np.array(columns.prompt_tokens, float), margin_C, prompt_C),
             "response": by_quantile(np.array(columns.response_tokens), margin_C, prompt_C),
-        },
-        "by_language": by_name(columns.language, margin_C, prompt_C),
-        "shortcuts": shortcut_tables(signs, margin_C, prompt_C),
-    }
+        }
+    found["by_language"] = by_name(columns.language, margin_C, prompt_C)
+    found["shortcuts"] = shortcuts.shortcut_tables(columns.known_signs(), margin_C, prompt_C)
     found |= ratings.tables()
-    if answers.members is not None:
-        spread_C = np.array(columns.spread)
-        found["uncertainty"] = uncertainty_tables(spread_C, margin_C, prompt_C)
+    if columns.spread:
+        found["uncertainty"] = uncertainty_tables(np.array(columns.spread), margin_C, prompt_C)
     return found
 
 
@@ -106,31 +141,30 @@ def shared_tokens(sequences: Sequence[TokenIds]) -> int:
     return bisect_left(range(end), True, key=lambda n: first[: n + 1] != last[: n + 1])
 
 
-def _add(
-    columns: _Columns,
-    group: EncodedGroup,
-    prompt: int,
-    reward_R: Sequence[float],
-    value_RM: Floats | None,
-) -> None:
+def _add(columns: _Columns, one: Answered, prompt: int) -> None:
+    group = one.group
     decided = [(c, c.winner_loser) for c in group.comparisons if c.winner_loser is not None]
     if not decided:
         return
-    begin = shared_tokens(group.sequences)
-    tokens = [len(ids) - begin for ids in group.sequences]
-    prompt_words = set(words(joined(group.group.prompt).lower()))
-    signals = [signals_of(joined(r.messages), prompt_words) for r in group.group.responses]
-    script = script_of(asked(group.group.prompt))
+    prompt_words = set(words(joined(group.prompt).lower()))
+    signals = [signals_of(joined(r.messages), prompt_words) for r in group.responses]
+    script = script_of(asked(group.prompt))
     for comparison, (better, worse) in decided:
-        columns.margin.append(reward_R[better] - reward_R[worse])
+        columns.margin.append(one.rewards[better] - one.rewards[worse])
         columns.prompt.append(prompt)
-        columns.prompt_tokens.append(begin)
-        columns.response_tokens.append((tokens[better] + tokens[worse]) / 2)
         columns.language.append(_language(group, comparison) or script)
+        columns.file.append((comparison.row or group.source).file)
         _add_signs(columns, signals[better], signals[worse])
-        columns.signs[TOKENS[0]].append(_sign(tokens[better] - tokens[worse]))
-        if value_RM is not None:
-            columns.spread.append(float((value_RM[better] - value_RM[worse]).std(ddof=1)))
+        columns.signs[POSITION[0]].append(1 if comparison.outcome == "a" else -1)
+        if one.tokens is not None:
+            longer = one.tokens[better] - one.tokens[worse]
+            columns.signs[TOKENS[0]].append(_sign(longer))
+            if one.prompt_tokens is not None:
+                both = one.tokens[better] + one.tokens[worse]
+                columns.prompt_tokens.append(one.prompt_tokens)
+                columns.response_tokens.append(both / 2 - one.prompt_tokens)
+        if one.members is not None:
+            columns.spread.append(float((one.members[better] - one.members[worse]).std(ddof=1)))
 
 
 def _add_signs(columns: _Columns, better: Signals, worse: Signals) -> None:
@@ -142,9 +176,9 @@ def _sign(difference: float) -> int:
     return (difference > 0) - (difference < 0)
 
 
-def _language(group: EncodedGroup, comparison: Comparison) -> str | None:
+def _language(group: Group, comparison: Comparison) -> str | None:
     """What the row says, if it names its language."""
-    named = comparison.tags.get("language") or group.group.extra.get("language")
+    named = comparison.tags.get("language") or group.extra.get("language")
     return named if isinstance(named, str) and named else None
 
 
@@ -161,8 +195,9 @@ class _Ratings:
         self._rated: dict[str, list[Rated]] = {}
         self._signs: dict[str, list[int]] = {}
 
-    def add(self, group: EncodedGroup, prompt: int, reward_R: Sequence[float]) -> None:
-        responses = group.group.responses
+    def add(self, group: Group, prompt: int, reward_R: Sequence[float]) -> None:
+        """Take the rated responses of a prompt."""
+        responses = group.responses
         names = dict.fromkeys(name for response in responses for name in response.ratings)
         for name in names:
             found = [(r.ratings.get(name), w) for r, w in zip(responses, reward_R, strict=True)]

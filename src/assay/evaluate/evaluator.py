@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,16 +12,19 @@ from typing import Any
 
 from assay.data.encoding import EncodedData, EncodedGroup
 from assay.data.loading import LoadedData, SkippedRow
-from assay.data.records import Comparison
+from assay.data.records import Comparison, Group
 from assay.data.sources import DataSource
 from assay.errors import DataError
-from assay.evaluate.details import Answers, details_of
-from assay.evaluate.metrics import Floats, Scored, comparison_metrics
-from assay.files import output_errors
+from assay.evaluate.details import Answered, Answers, details_of
+from assay.evaluate.metrics import Floats, Scored, comparison_metrics, tag_of, without_lengths
+from assay.evaluate.outputs import listed, write_all
 from assay.model.reward_model import RewardModel, giving
 from assay.model.rewards import score_sequences, scored_sequences, shortest_floats
 
 _WINDOW = 64
+
+Decided = tuple[Scored, dict[str, Any]]
+"""A comparison with its rewards, and its line of `comparisons.jsonl`."""
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Evaluation:
     scored: list[Scored]
     comparisons: list[dict[str, Any]]
     skipped: list[SkippedRow] = field(default_factory=list)
-    answers: Answers | None = None
+    answers: Iterable[Answered] | None = None
 
     @cached_property
     def details(self) -> dict[str, Any]:
@@ -93,22 +96,76 @@ def evaluate_groups(
         for group in window:
             reward_R = [next(following) for _ in group.sequences]
             reward_GR.append(reward_R)
-            for comparison in group.comparisons:
-                if comparison.outcome == "tie":
-                    skipped.append(SkippedRow(comparison.row or group.group.source, "labelled tie"))
-                    continue
-                item = _scored(group, comparison, reward_R)
-                new.append(item)
-                rows.append(_row(group, comparison, item))
+            decided, ties = decide(group.group, reward_R, [len(ids) for ids in group.sequences])
+            skipped += ties
+            new += [item for item, _ in decided]
+            rows += [row for _, row in decided]
         scored += new
         if progress is not None:
             progress(new)
+    check_decided(scored)
+    answers = Answers(data, reward_GR, members or None)
+    return Evaluation(comparison_metrics(scored), scored, rows, skipped, answers)
+
+
+def evaluate_answers(answers: Sequence[Answered], skipped: Sequence[SkippedRow]) -> Evaluation:
+    """The evaluation of rewards that are known, without a model; lengths may not be.
+
+    Args:
+        answers: prompts whose responses have rewards.
+        skipped: rows that are not among them.
+
+    Raises:
+        DataError: no comparison is decided.
+    """
+    decided: list[Decided] = []
+    left_out = list(skipped)
+    for one in answers:
+        new, ties = decide(one.group, one.rewards, one.tokens)
+        decided += new
+        left_out += ties
+    scored = [item for item, _ in decided]
+    check_decided(scored)
+    metrics = comparison_metrics(scored)
+    if any(one.tokens is None for one in answers):
+        metrics = without_lengths(metrics)
+    return Evaluation(metrics, scored, [row for _, row in decided], left_out, answers)
+
+
+def decide(
+    group: Group, reward_R: Sequence[float], tokens_R: Sequence[int] | None
+) -> tuple[list[Decided], list[SkippedRow]]:
+    """Who wins each comparison of a group, and the comparisons that the data call a tie."""
+    decided: list[Decided] = []
+    ties: list[SkippedRow] = []
+    for comparison in group.comparisons:
+        if comparison.winner_loser is None:
+            ties.append(SkippedRow(comparison.row or group.source, "labelled tie"))
+            continue
+        chosen, rejected = comparison.winner_loser
+        item = Scored(
+            prompt=group.key,
+            chosen_reward=reward_R[chosen],
+            rejected_reward=reward_R[rejected],
+            chosen_tokens=tokens_R[chosen] if tokens_R is not None else 0,
+            rejected_tokens=tokens_R[rejected] if tokens_R is not None else 0,
+            tag=tag_of(comparison.tags),
+        )
+        row = _row(group, comparison, item, has_tokens=tokens_R is not None)
+        decided.append((item, row))
+    return decided, ties
+
+
+def check_decided(scored: Sequence[Scored]) -> None:
+    """See that there is something to be right on.
+
+    Raises:
+        DataError: there is not.
+    """
     if not scored:
         raise DataError(
             "every comparison is labelled a tie", mend="there is nothing to be right on"
         )
-    answers = Answers(data, reward_GR, members or None)
-    return Evaluation(comparison_metrics(scored), scored, rows, skipped, answers)
 
 
 def windows_of(data: EncodedData) -> Iterator[list[EncodedGroup]]:
@@ -156,16 +213,21 @@ def about_input(source: DataSource, loaded: LoadedData, encoded: EncodedData) ->
 
 
 def write_evaluation(
-    evaluation: Evaluation, directory: Path, about: dict[str, Any]
+    evaluation: Evaluation,
+    directory: Path,
+    about: dict[str, Any],
+    more: Mapping[str, Iterable[str]] | None = None,
 ) -> dict[str, Any]:
-    """Write `results.json` and `comparisons.jsonl`; returns what stands in the first.
-
-    It holds the metrics and the details.
+    """Write `results.json` and `comparisons.jsonl`, together or not at all.
 
     Args:
         evaluation: what to write.
         directory: made if it is not there.
         about: model, data, template: whatever says what was measured.
+        more: files that belong to them, as `write_all` takes them.
+
+    Returns:
+        what stands in `results.json`: the metrics and the details.
 
     Raises:
         OutputError: no space, no permission.
@@ -175,57 +237,31 @@ def write_evaluation(
         "skipped": {
             "count": len(evaluation.skipped),
             "reasons": evaluation.skipped_counts,
-            "rows": [{"row": str(r.source), "reason": r.reason} for r in evaluation.skipped],
+            "rows": listed(evaluation.skipped),
         },
         **about,
     }
-    with output_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation.comparisons)
-        text = json.dumps(results, ensure_ascii=False, indent=2)
-        _replace(directory, {"comparisons.jsonl": "".join(lines), "results.json": text + "\n"})
+    text = json.dumps(results, ensure_ascii=False, indent=2)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation.comparisons)
+    files = {"results.json": (text, "\n"), "comparisons.jsonl": lines}
+    write_all(directory, files | dict(more or {}))
     return results
 
 
-def _replace(directory: Path, texts: dict[str, str]) -> None:
-    """Write all files beside their places, then rename them: new together, or as they were."""
-    partials = {name: directory / f".{name}.partial" for name in texts}
-    try:
-        for name, text in texts.items():
-            partials[name].write_text(text, encoding="utf-8")
-        for name, partial in partials.items():
-            partial.replace(directory / name)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
-
-
-def _scored(group: EncodedGroup, comparison: Comparison, reward_R: Sequence[float]) -> Scored:
-    chosen, rejected = comparison.winner_loser or (comparison.a, comparison.b)
-    return Scored(
-        prompt=group.group.key,
-        chosen_reward=reward_R[chosen],
-        rejected_reward=reward_R[rejected],
-        chosen_tokens=len(group.sequences[chosen]),
-        rejected_tokens=len(group.sequences[rejected]),
-        tag="/".join(comparison.tags.values()),
-    )
-
-
-def _row(group: EncodedGroup, comparison: Comparison, item: Scored) -> dict[str, Any]:
-    chosen, rejected = comparison.winner_loser or (comparison.a, comparison.b)
-    responses = group.group.responses
+def _row(group: Group, comparison: Comparison, item: Scored, *, has_tokens: bool) -> dict[str, Any]:
+    assert comparison.winner_loser is not None
+    chosen, rejected = (group.responses[place] for place in comparison.winner_loser)
     return {
-        "row": str(comparison.row or group.group.source),
+        "row": str(comparison.row or group.source),
         "group": item.prompt,
         "result": item.result,
         "margin": item.margin,
         "chosen_reward": item.chosen_reward,
         "rejected_reward": item.rejected_reward,
-        "chosen_tokens": item.chosen_tokens,
-        "rejected_tokens": item.rejected_tokens,
+        "chosen_tokens": item.chosen_tokens if has_tokens else None,
+        "rejected_tokens": item.rejected_tokens if has_tokens else None,
         "tags": comparison.tags,
-        "prompt": [message.as_dict() for message in group.group.prompt],
-        "chosen": [message.as_dict() for message in responses[chosen].messages],
-        "rejected": [message.as_dict() for message in responses[rejected].messages],
+        "prompt": [message.as_dict() for message in group.prompt],
+        "chosen": [message.as_dict() for message in chosen.messages],
+        "rejected": [message.as_dict() for message in rejected.messages],
     }

@@ -48,6 +48,8 @@ def length_controlled(win_P: Floats, longer_P: Floats) -> LengthControlled:
         return LengthControlled(note="all answers to a prompt are equally long")
     if np.all(win_P == 1) or np.all(win_P == 0):
         return LengthControlled(note="one policy wins on every prompt")
+    if np.all(win_P == 0.5):
+        return LengthControlled(note="every prompt is a tie")
     if len(win_P) < 3:
         return LengthControlled(note="too few prompts")
     design_P2 = np.stack([np.ones_like(win_P), np.tanh(longer_P / spread)], axis=1)

@@ -6,7 +6,7 @@ Shapes: C comparisons, P prompts.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,11 @@ class Scored:
     def result(self) -> str:
         """`win`, `tie` or `loss`; a tie is not a win."""
         return "win" if self.margin > 0 else "tie" if self.margin == 0 else "loss"
+
+
+def tag_of(tags: Mapping[str, str]) -> str:
+    """The slice that a comparison counts to: all its tags together."""
+    return "/".join(tags.values())
 
 
 def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
@@ -84,6 +89,12 @@ def comparison_metrics(scored: Sequence[Scored]) -> dict[str, Any]:
         "rejected_mean": float(rejected_C.mean()),
         "by_tag": _by_tag(scored),
     }
+
+
+def without_lengths(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics where nothing is known of lengths: None in the place of each baseline."""
+    table = {tag: row | {"length_baseline": None} for tag, row in metrics["by_tag"].items()}
+    return metrics | {"length_baseline": None, "by_tag": table}
 
 
 def length_baseline(scored: Sequence[Scored]) -> float:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Literal
 
-from assay.data.loading import LoadedData, load_groups
+from assay.data.grouping import group_by_prompt
+from assay.data.loading import (
+    LoadedData,
+    SkippedRow,
+    SortedSource,
+    bad_rows_error,
+    load_groups,
+)
+from assay.data.records import Group
+from assay.data.rows import BadRow
 from assay.data.sources import DataSource
 from assay.data.template_classes import format_by_template, is_of_a_class
 from assay.errors import DataError
 from assay.model.metadata import Metadata
 from assay.notices import notice
+
+OnBadRow = Literal["error", "skip"]
 
 
 def load_rows(
@@ -18,7 +30,7 @@ def load_rows(
     metadata: Metadata | None,
     *,
     template: str | None = None,
-    on_bad_row: Literal["error", "skip"] = "error",
+    on_bad_row: OnBadRow = "error",
     limit: int | None = None,
 ) -> LoadedData:
     """Read a source for a model; a template class reads the rows itself, as in training.
@@ -33,10 +45,9 @@ def load_rows(
     Raises:
         DataError: as `load_groups`.
     """
+    sources = [as_in_training(source, metadata, template)]
     trained_with = "auto" if metadata is None else metadata.template_name
-    format = format_by_template(source.format, template or trained_with)
-    sources = [replace(source, format=format)]
-    own = format == "auto" and template is None and trained_with != "auto"
+    own = sources[0].format == "auto" and template is None and trained_with != "auto"
     if not (own and metadata is not None and is_of_a_class(metadata.template)):
         return load_groups(sources, on_bad_row=on_bad_row, limit=limit)
     give = f"give --plugin with the file that defines the template class {trained_with}"
@@ -50,3 +61,49 @@ def load_rows(
         f"class, which read the rows itself; {give} to read these so, too"
     )
     return loaded
+
+
+def load_answers(
+    source: DataSource,
+    metadata: Metadata | None,
+    *,
+    template: str | None = None,
+    on_bad_row: OnBadRow = "error",
+) -> LoadedData:
+    """Read prompts and answers for a model, with comparisons or without; one group a prompt.
+
+    Raises:
+        DataError: bad rows and `on_bad_row` is `error`, texts without a prompt, or no answer.
+    """
+    rows = SortedSource(
+        as_in_training(source, metadata, template), need_comparisons=False, usable_only=False
+    )
+    every = list(rows)
+    groups = [row for row in every if isinstance(row, Group)]
+    skipped = [row for row in every if isinstance(row, SkippedRow)]
+    bad_rows = [row for row in every if isinstance(row, BadRow)]
+    if bad_rows and on_bad_row == "error":
+        raise bad_rows_error(bad_rows)
+    if not groups:
+        reasons = ", ".join(f"{n} {why}" for why, n in Counter(r.reason for r in skipped).items())
+        raise DataError(
+            f"holds no answer ({reasons or f'{len(bad_rows)} bad rows'})",
+            where=source.path,
+            mend="give it rows with prompts and answers",
+        )
+    return LoadedData(
+        groups=group_by_prompt(groups),
+        skipped=skipped,
+        bad_rows=bad_rows,
+        num_rows=rows.num_rows,
+        formats=[rows.format],
+        fingerprints=[rows.fingerprint],
+    )
+
+
+def as_in_training(
+    source: DataSource, metadata: Metadata | None, template: str | None = None
+) -> DataSource:
+    """The source, read by the template class that the model was trained with if it had one."""
+    trained_with = "auto" if metadata is None else metadata.template_name
+    return replace(source, format=format_by_template(source.format, template or trained_with))

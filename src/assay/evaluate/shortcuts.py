@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.data.audit.shortcuts import shortcut
-from assay.data.audit.signals import RULES, TOKENS
+from assay.data.audit.signals import POSITION, RULES, TOKENS
 from assay.evaluate.intervals import Ints
 from assay.evaluate.metrics import Floats
 from assay.evaluate.slices import part_of
 
 Signs = NDArray[np.int8]
 
-NAMES = {rule.name: (rule.name, rule.more, rule.less) for rule in RULES} | {TOKENS[0]: TOKENS}
+NAMES = {rule.name: (rule.name, rule.more, rule.less) for rule in RULES} | {
+    TOKENS[0]: TOKENS,
+    POSITION[0]: POSITION,
+}
 
 
 def shortcut_tables(

@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.data.audit.texts import excerpt
 from assay.data.formats import VerbatimText
-from assay.data.loading import bad_rows_error
+from assay.data.loading import SkippedRow, bad_rows_error
 from assay.data.prompts import asked
 from assay.data.records import Group
 from assay.data.rows import BadRow
@@ -30,6 +30,7 @@ class Policy:
     source: DataSource
     groups: dict[str, Group] = field(default_factory=dict)
     bad_rows: list[BadRow] = field(default_factory=list)
+    left_out: list[SkippedRow] = field(default_factory=list)
     num_rows: int = 0
     fingerprint: str = ""
 
@@ -92,6 +93,9 @@ def read_policy(
                 where=place,
                 mend="write rows with prompt and response(s), or messages",
             )
+        if group.left_out or not group.responses:
+            policy.left_out.append(SkippedRow(place, group.left_out or "no answer"))
+            continue
         before = policy.groups.get(group.key)
         if before is not None:
             group = replace(before, responses=(*before.responses, *group.responses))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,11 @@ from rich.text import Text
 
 from assay.consoles import console
 from assay.data.audit.texts import excerpt
+from assay.data.encoding import warn_of_unread_thoughts
 from assay.data.loading import SkippedRow
 from assay.data.prompts import asked
-from assay.errors import DataError
+from assay.errors import AssayError, DataError
+from assay.evaluate.outputs import listed
 from assay.evaluate.versus import (
     Duel,
     Matched,
@@ -27,7 +30,7 @@ from assay.evaluate.versus import (
 from assay.files import text_output
 from assay.model.reward_model import RewardModel
 from assay.notices import warn
-from assay.score.scorer import RowScores, reading_limit, refusals, score_items
+from assay.score.scorer import RowScores, reading_limit, score_or_refuse
 
 _WINDOW = 256
 """Prompts scored together."""
@@ -58,6 +61,7 @@ def read_both(a: Policy, b: Policy) -> tuple[list[Matched], dict[str, Any]]:
             "input_sha256": policy.fingerprint,
             "rows": policy.num_rows,
             "bad_rows": [str(row.source) for row in policy.bad_rows],
+            "left_out": listed(policy.left_out),
             "prompts": len(policy.groups),
             "unmatched": unmatched(policy, other),
         }
@@ -76,7 +80,7 @@ def versus_command(
     """
     reading_limit(model, options.max_length)
     matched, account = read_both(a, b)
-    duels, skipped, truncated = _duels(model, matched, options.max_length)
+    duels, skipped, truncated, thoughts = _duels(model, matched, options.max_length)
     if not duels:
         raise DataError(
             f"no prompt is left to compare of {len(matched)} ({skipped[0].reason})",
@@ -88,7 +92,7 @@ def versus_command(
         "template_hash": model.renderer.template.hash,
         **account,
         "limit": options.limit,
-        "skipped": [{"row": str(row.source), "reason": row.reason} for row in skipped],
+        "skipped": listed(skipped),
         "truncated": truncated,
         **duel_metrics(duels),
         "prompts": [_prompt_row(duel) for duel in duels],
@@ -96,6 +100,7 @@ def versus_command(
     print_versus(found)
     if truncated:
         warn(f"{truncated} answers were read without the beginning of their prompt")
+    warn_of_unread_thoughts(thoughts, model.renderer.template.name)
     if options.output is not None:
         with text_output(options.output) as file:
             file.write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
@@ -137,6 +142,9 @@ def print_versus(found: dict[str, Any]) -> None:
     ]
     if found["skipped"]:
         left.append(f"{len(found['skipped'])} prompts skipped ({found['skipped'][0]['reason']})")
+    for name in "ab":
+        reasons = Counter(row["reason"] for row in found[name]["left_out"])
+        left += [f"{count} rows of {name.upper()} ({why})" for why, count in reasons.items()]
     left += [
         f"{len(found[name]['bad_rows'])} bad rows in {name.upper()}"
         for name in "ab"
@@ -154,25 +162,24 @@ def print_versus(found: dict[str, Any]) -> None:
 
 def _duels(
     model: RewardModel, matched: Sequence[Matched], max_length: int | None
-) -> tuple[list[Duel], list[SkippedRow], int]:
-    """Scored prompts, those that cannot be scored, and how many answers lost some of a prompt."""
+) -> tuple[list[Duel], list[SkippedRow], int, int]:
+    """Scored prompts and those that cannot be scored.
+
+    Then how many answers lost some of a prompt, and how many a reasoning that nobody reads.
+    """
     duels: list[Duel] = []
     skipped: list[SkippedRow] = []
-    truncated = 0
+    truncated = thoughts = 0
     for window in _windows(matched):
-        refused = refusals(model, [one.group for one in window], max_length=max_length)
-        kept = []
-        for one, error in zip(window, refused, strict=True):
-            if error is None:
-                kept.append(one)
-            else:
-                skipped.append(SkippedRow(one.group.source, error.what))
-        if not kept:
-            continue
-        scores = score_items(model, [one.group for one in kept], max_length=max_length)
-        duels += [_duel(one, row) for one, row in zip(kept, scores, strict=True)]
-        truncated += sum(sum(row.truncated) for row in scores)
-    return duels, skipped, truncated
+        found = score_or_refuse(model, [one.group for one in window], max_length=max_length)
+        for one, row in zip(window, found, strict=True):
+            if isinstance(row, AssayError):
+                skipped.append(SkippedRow(one.group.source, row.what))
+                continue
+            duels.append(_duel(one, row))
+            truncated += sum(row.truncated)
+            thoughts += row.unread_thoughts
+    return duels, skipped, truncated, thoughts
 
 
 def _windows(matched: Sequence[Matched]) -> Iterator[Sequence[Matched]]:

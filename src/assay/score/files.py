@@ -1,50 +1,86 @@
-"""Scoring a file: one JSON line a row, in order, each row's own fields kept."""
+"""Scoring a source into a file: one line a row, in order, each row's own fields kept.
+
+The work is done window by window. What is done stands in parts beside the output, so that a job
+that was killed is gone on with; the output itself is whole or absent.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
+import assay
 from assay.data.loading import bad_rows_error, write_bad_rows
 from assay.data.rows import BadRow
-from assay.data.scorable import ScorableRow, scorable_rows
+from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
-from assay.errors import AssayError, DataError
-from assay.files import check_output, text_output
+from assay.data.store.settings import source_settings
+from assay.errors import AssayError, ConfigError, DataError, OutputError
+from assay.files import check_output, output_errors, whole_file
+from assay.model.manifest import file_sha256
 from assay.model.reward_model import RewardModel
-from assay.score.scorer import RowScores, reading_limit, refusals, score_items
+from assay.notices import notice, warn
+from assay.score.lines import Layout, Style
+from assay.score.outputs import Assembler, Lines, assembler_of
+from assay.score.parts import Manifest, PartAccount, Parts, bad_row_records, differences
+from assay.score.rewarder import OneModel, Rewarder
+from assay.score.shards import WHOLE, Shard, ShardAccount, account_file
+from assay.score.transform import Transform
+from assay.score.watching import Watch
+from assay.score.window import (
+    WINDOW,
+    digest_of,
+    read_window,
+    score_window,
+    unread_windows,
+    unusable_rows,
+)
 
-Style = Literal["assay", "messages"]
-
-WINDOW = 4096
-"""Rows rendered, sorted and scored together; windows do not influence one another."""
+_STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreOptions:
-    """How `score_file` reads and writes; `transform` adds a column and replaces nothing."""
+    """How `score_file` reads and writes; `transform` adds a column and replaces nothing.
+
+    `window` is the number of rows that are packed and sorted together: another one gives rewards
+    that may differ in their last bits.
+    """
 
     style: Style = "assay"
-    transform: Literal["sigmoid"] | None = None
+    transform: Transform | None = None
     max_length: int | None = None
     on_bad_row: Literal["error", "skip"] = "error"
     limit: int | None = None
     overwrite: bool = False
+    shard: Shard = WHOLE
+    window: int = WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreSummary:
-    """What was written, and what was not."""
+    """What was written, and what was not; of the whole output, whoever computed it.
+
+    `tokens` are those of all sequences, `computed` those that went through the layers.
+    """
 
     rows: int
     responses: int
     truncated: int
+    unread_thoughts: int
+    tokens: int
+    computed: int
     bad_rows: int
     bad_rows_file: Path | None
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, int], output: Path) -> ScoreSummary:
+        """Of an output, from the sums of its parts' accounts."""
+        return cls(**numbers, bad_rows_file=_aside(output) if numbers["bad_rows"] else None)
 
 
 def score_file(
@@ -53,149 +89,287 @@ def score_file(
     source: DataSource,
     output: Path,
     options: ScoreOptions,
-    progress: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> ScoreSummary:
-    """Score every row of a source into a JSONL file, whole or not at all.
+    """`score_source` with a model, called `name` in the output."""
+    return score_source(OneModel(model, name), source, output, options, watch)
+
+
+def score_source(
+    rewarder: Rewarder,
+    source: DataSource,
+    output: Path,
+    options: ScoreOptions,
+    watch: Watch | None = None,
+) -> ScoreSummary:
+    """Score every row of a source into a file, whole or not at all.
+
+    A job that was broken off is gone on with: the output is to the byte what it would have been.
 
     Args:
-        model: the model.
-        name: what to call it in the output.
-        source: the rows.
+        rewarder: what gives the rewards.
+        source: the rows. All of them are checked before the first is scored, but those of
+            standard input, which are checked window by window.
         output: the file; it must not be there unless `options.overwrite`.
         options: see `ScoreOptions`.
-        progress: called with the number of rows done since the last call.
+        watch: is told how far the job is.
 
     Raises:
-        DataError: bad rows and `on_bad_row` is `error`; all of them are listed, nothing is written.
-        OutputError: the output is there already, or cannot be written.
+        DataError: bad rows and `on_bad_row` is `error`; all of them are listed.
+        OutputError: the output is there already, cannot be written, or parts of another job's
+            output lie beside it.
     """
-    check_output(output, overwrite=options.overwrite)
-    reading_limit(model, options.max_length)
-    rows, bad = _check(model, source, options)
-    if not rows:
-        raise DataError("holds no row to score", where=source.path, mend="give it rows")
-    about = {"model": name, "template_hash": model.renderer.template.hash}
-    responses = truncated = 0
-    with text_output(output) as file:
-        for start in range(0, len(rows), WINDOW):
-            window = rows[start : start + WINDOW]
-            scores = score_items(
-                model, [item for _, _, item in window], max_length=options.max_length
-            )
-            for (source_row, fields, _), result in zip(window, scores, strict=True):
-                line = _styled(fields, result, about, options, str(source_row))
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                responses += len(result.scores)
-                truncated += sum(result.truncated)
-            if progress is not None:
-                progress(len(window))
-    aside = output.with_name(f"{output.name}.bad.jsonl")
-    if bad:
-        write_bad_rows(aside, bad)
-    elif options.overwrite:
-        aside.unlink(missing_ok=True)  # of the output that was overwritten
-    return ScoreSummary(len(rows), responses, truncated, len(bad), aside if bad else None)
-
-
-def probability(score: float) -> float:
-    """The logistic function, without overflow."""
-    if score >= 0:
-        return 1 / (1 + math.exp(-score))
-    return math.exp(score) / (1 + math.exp(score))
-
-
-def _check(
-    model: RewardModel, source: DataSource, options: ScoreOptions
-) -> tuple[list[ScorableRow], list[BadRow]]:
-    """All rows, before anything is computed: a bad row at the end must not cost hours."""
-    read: list[ScorableRow] = []
-    bad: list[BadRow] = []
-    for row in _limited(scorable_rows(source), options.limit):
-        if isinstance(row, BadRow):
-            bad.append(row)
-        else:
-            read.append(row)
-    rows = []
-    found: list[AssayError | None] = []
-    for start in range(0, len(read), WINDOW):
-        items = [item for _, _, item in read[start : start + WINDOW]]
-        found += refusals(model, items, max_length=options.max_length)
-    for row, refusal in zip(read, found, strict=True):
-        if refusal is None:
-            rows.append(row)
-        else:
-            raw = json.dumps(row[1], ensure_ascii=False)
-            bad.append(BadRow(row[0], refusal.what, refusal.mend or "mend the row", raw))
-    if bad and options.on_bad_row == "error":
-        raise bad_rows_error(bad)
-    for place, fields, _ in rows:
-        if options.style == "messages":
-            _last_valued(fields, str(place))
-        elif "assay" in fields:
-            raise DataError(
-                "the row has a field 'assay' already, which would be lost",
-                where=place,
-                mend="rename or remove it",
-            )
-    return rows, bad
-
-
-def _limited(
-    rows: Iterable[ScorableRow | BadRow], limit: int | None
-) -> Iterator[ScorableRow | BadRow]:
-    for index, row in enumerate(rows):
-        if limit is not None and index >= limit:
-            return
-        yield row
-
-
-def _styled(
-    fields: dict[str, Any],
-    result: RowScores,
-    about: dict[str, Any],
-    options: ScoreOptions,
-    place: str,
-) -> dict[str, Any]:
-    if options.style == "messages":
-        return _in_messages(fields, result, options, place)
-    added: dict[str, Any] = {
-        "scores": result.scores,
-        "num_tokens": result.num_tokens,
-        "truncated": result.truncated,
-        **about,
-    }
-    if options.transform == "sigmoid":
-        added["sigmoid"] = [probability(score) for score in result.scores]
-    if result.uncertainty is not None:
-        added["uncertainty"] = result.uncertainty
-    if result.components is not None:
-        added["components"] = result.components
-    return fields | {"assay": added}
-
-
-def _in_messages(
-    fields: dict[str, Any], result: RowScores, options: ScoreOptions, place: str
-) -> dict[str, Any]:
-    last = dict(_last_valued(fields, place))
-    for index, (key, score) in enumerate(zip(("chosen", "rejected"), result.scores, strict=True)):
-        last[f"{key}_score"] = score
-        if options.transform == "sigmoid":
-            last[f"{key}_score_sigmoid"] = probability(score)
-        if result.uncertainty is not None:
-            last[f"{key}_uncertainty"] = result.uncertainty[index]
-        if result.components is not None:
-            last[f"{key}_components"] = result.components[index]
-    return fields | {"messages": [*fields["messages"][:-1], last]}
-
-
-def _last_valued(fields: dict[str, Any], place: str) -> dict[str, Any]:
-    messages = fields.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    if not isinstance(last, dict) or "chosen_value" not in last:
-        raise DataError(
-            "--style messages writes into rows whose last message has chosen_value and "
-            "rejected_value, and this row has none",
-            where=place,
-            mend="leave --style out",
+    check_job_output(output, overwrite=options.overwrite)
+    assembler = assembler_of(output)
+    if options.shard != WHOLE and not isinstance(assembler, Lines):
+        raise ConfigError(
+            "a shard's output is JSON lines",
+            where=output,
+            mend="name it .jsonl; --merge makes a .parquet file of the shards",
         )
-    return last
+    rewarder.check_length(options.max_length)
+    job = _Job(rewarder, source, output, options, watch or Watch())
+    return job.run(assembler)
+
+
+def check_job_output(output: Path, *, overwrite: bool) -> None:
+    """`check_output`, but for an output whose job was killed when it was all but finished.
+
+    Raises:
+        OutputError: as `check_output`.
+    """
+    finished = not overwrite and output.is_file() and Parts(output).is_finished()
+    check_output(output, overwrite=overwrite or finished)
+
+
+def circumstances() -> dict[str, Any]:
+    """What the last bits of a reward may depend on."""
+    return {
+        "threads": torch.get_num_threads(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "assay": assay.__version__,
+    }
+
+
+class _Job:
+    """One call of `score_source`."""
+
+    def __init__(
+        self,
+        rewarder: Rewarder,
+        source: DataSource,
+        output: Path,
+        options: ScoreOptions,
+        watch: Watch,
+    ) -> None:
+        self.rewarder = rewarder
+        self.source = source
+        self.output = output
+        self.options = options
+        self.watch = watch
+        self.layout = Layout(options.style, options.transform, rewarder.about)
+        self.parts = Parts(output)
+        self.formats: Mapping[str, str] | None = None
+        self.total: int | None = None
+
+    def run(self, assembler: Assembler) -> ScoreSummary:
+        """Do what is not done yet."""
+        settings = self._settings()
+        before = self.parts.manifest()
+        if before is not None and not self.options.overwrite and self.parts.is_finished():
+            return self._end(before, settings)
+        manifest = self._prepared(before, settings)
+        with self.parts.kept():
+            self.parts.write_manifest(manifest)
+            try:
+                accounts = self._score(manifest, assembler)
+            except (AssayError, KeyboardInterrupt):
+                if any(self.parts.path.glob("window-*")):
+                    notice(f"what is done is kept in {self.parts.path}; the same command goes on")
+                raise
+            numbers = sums_of(accounts)
+            self._assemble(replace(manifest, summary=numbers), accounts, assembler)
+            self.parts.remove()
+        return ScoreSummary.of(numbers, self.output)
+
+    def _end(self, finished: Manifest, settings: dict[str, Any]) -> ScoreSummary:
+        """The removal of the parts was broken off, and nothing before."""
+        if not self._same(finished, settings) or finished.summary is None:
+            check_output(self.output, overwrite=False)
+        self.parts.remove()
+        return ScoreSummary.of(finished.summary or {}, self.output)
+
+    def _prepared(self, before: Manifest | None, settings: dict[str, Any]) -> Manifest:
+        """The manifest of this job, after a look at every row and at what an earlier job left."""
+        trusted = before is not None and before.checked and self._same(before, settings)
+        settings["input SHA-256"] = self._survey(trusted=trusted)
+        checked = self.source.path != _STDIN and self.options.on_bad_row == "error"
+        now = Manifest(settings, circumstances(), checked=checked)
+        if before is None:
+            return now
+        found = differences(before.settings, settings)
+        if found and not self.options.overwrite:
+            raise OutputError(
+                f"holds parts of another job ({'; '.join(found)})",
+                where=self.parts.path,
+                mend="repeat that job's command to go on with it, add --overwrite to begin anew, "
+                "or name another output",
+            )
+        if found:
+            self.parts.remove()
+            if trusted:
+                self._survey(trusted=False)
+            return now
+        others = differences(before.circumstances, now.circumstances)
+        if others:
+            warn(
+                f"{self.parts.path}: going on under other circumstances ({'; '.join(others)}): "
+                "the last bits of rewards may differ from those of an unbroken job"
+            )
+        return replace(now, circumstances=before.circumstances)
+
+    def _settings(self) -> dict[str, Any]:
+        options, transform = self.options, self.options.transform
+        source = {f"input {name}": value for name, value in source_settings(self.source).items()}
+        return {
+            **self.rewarder.identity(),
+            **source,
+            "limit": options.limit,
+            "max_length": options.max_length,
+            "style": options.style,
+            "transform": None if transform is None else str(transform),
+            "window": options.window,
+            "shard": None if options.shard == WHOLE else str(options.shard),
+        }
+
+    def _same(self, before: Manifest, settings: dict[str, Any]) -> bool:
+        return all(before.settings.get(name) == value for name, value in settings.items())
+
+    def _survey(self, *, trusted: bool) -> str | None:
+        """See every row of the source; its fingerprint. Standard input cannot be seen twice.
+
+        Raises:
+            DataError: bad rows, where they are errors, all of them; rewards have no place in a row.
+        """
+        if self.source.path == _STDIN:
+            return None
+        reader = SourceReader(self.source)
+        bad: list[BadRow] = []
+        self.total = 0
+        for number, rows in self._unread(reader):
+            self.total += len(rows)
+            if not trusted:
+                bad += unusable_rows(
+                    self.rewarder,
+                    read_window(reader, number, rows),
+                    self.layout,
+                    self.options.max_length,
+                    render=self.options.on_bad_row == "error",
+                )
+        if bad and self.options.on_bad_row == "error":
+            raise bad_rows_error(bad)
+        self.formats = reader.formats
+        return reader.fingerprint
+
+    def _unread(self, reader: SourceReader) -> Iterator[tuple[int, list[Any]]]:
+        """The windows of this job's shard."""
+        for number, rows in unread_windows(reader, self.options.window, self.options.limit):
+            if number in self.options.shard:
+                yield number, rows
+
+    def _score(self, manifest: Manifest, assembler: Assembler) -> list[PartAccount]:
+        reader = SourceReader(self.source, formats=self.formats)
+        accounts: list[PartAccount] = []
+        done = 0
+        begun = False
+        for number, rows in self._unread(reader):
+            account = self.parts.account(number)
+            if account is None:
+                if not begun:
+                    self.watch.begin(self.total, done)
+                    begun = True
+                account = self._score_one(reader, number, rows, done)
+            elif account.digest != digest_of(rows):
+                raise DataError(
+                    f"its rows {number * self.options.window + 1:,} and following are not those "
+                    "that were scored",
+                    where=self.source.path,
+                    mend=f"give the same rows, or delete {self.parts.path}",
+                )
+            assembler.look_at(self.parts.body(number))
+            accounts.append(account)
+            done += len(rows)
+            self.watch.at(done)
+        self._check_read(reader, manifest, accounts)
+        return accounts
+
+    def _score_one(
+        self, reader: SourceReader, number: int, rows: Sequence[Any], done: int
+    ) -> PartAccount:
+        scored = score_window(
+            self.rewarder,
+            read_window(reader, number, rows),
+            self.layout,
+            self.options.max_length,
+            lambda share: self.watch.at(done + share * len(rows)),
+        )
+        if scored.bad_rows and self.options.on_bad_row == "error":
+            raise bad_rows_error(scored.bad_rows)
+        return self.parts.write(scored)
+
+    def _check_read(
+        self, reader: SourceReader, manifest: Manifest, accounts: Sequence[PartAccount]
+    ) -> None:
+        expected = manifest.settings["input SHA-256"]
+        if expected is not None and reader.fingerprint != expected:
+            raise DataError(
+                "changed while it was scored",
+                where=self.source.path,
+                mend=f"delete {self.parts.path}, and run again when nothing writes to it",
+            )
+        bad = list(bad_row_records(accounts))
+        if bad and self.options.on_bad_row == "error":
+            raise bad_rows_error(bad)
+        if self.options.shard == WHOLE and not any(account.rows for account in accounts):
+            self.parts.remove()
+            raise DataError("holds no row to score", where=self.source.path, mend="give it rows")
+
+    def _assemble(
+        self, manifest: Manifest, accounts: Sequence[PartAccount], assembler: Assembler
+    ) -> None:
+        shard = self.options.shard
+        with output_errors(self.output), whole_file(self.output) as partial:
+            assembler.write((self.parts.body(account.window) for account in accounts), partial)
+            finished = replace(manifest, output=file_sha256(partial))
+            write_aside(accounts, self.output)
+            if shard != WHOLE:
+                sizes = ((one, len(self.parts.body(one.window))) for one in accounts)
+                ShardAccount.of(finished, shard, list(sizes)).write(self.output)
+            else:
+                account_file(self.output).unlink(missing_ok=True)  # of what is overwritten
+            self.parts.write_manifest(finished)
+
+
+def write_aside(accounts: Sequence[PartAccount], output: Path) -> None:
+    """Write the rows that were not scored beside an output; remove those of an earlier output.
+
+    Raises:
+        OutputError: the system refuses.
+    """
+    aside = _aside(output)
+    if any(account.bad_rows for account in accounts):
+        write_bad_rows(aside, bad_row_records(accounts))
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def sums_of(accounts: Sequence[PartAccount]) -> dict[str, int]:
+    """The numbers of a `ScoreSummary`, over some parts."""
+    names = ("rows", "responses", "truncated", "unread_thoughts", "tokens", "computed")
+    sums = {name: sum(getattr(account, name) for account in accounts) for name in names}
+    return sums | {"bad_rows": sum(len(account.bad_rows) for account in accounts)}
+
+
+def _aside(output: Path) -> Path:
+    return output.with_name(f"{output.name}.bad.jsonl")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 from assay.data.formats import Scorable, VerbatimText
 from assay.data.rendering import Rendered, TokenIds
@@ -19,6 +21,7 @@ class RowScores:
 
     `num_tokens` counts what the model read, after a cut. `uncertainty` is that of an ensemble,
     `components` are those of heads of attributes: `assay.model.membership.Scores` says more.
+    `unread_thoughts` counts responses whose thoughts the template leaves out.
     """
 
     scores: list[float]
@@ -26,6 +29,15 @@ class RowScores:
     truncated: list[bool]
     uncertainty: list[float] | None = None
     components: list[dict[str, float]] | None = None
+    unread_thoughts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An item as the model reads it: of each response the text, and the ids after a cut."""
+
+    texts: list[Rendered]
+    ids: list[TokenIds]
 
 
 def score_items(
@@ -41,49 +53,43 @@ def score_items(
         TemplateError: a conversation cannot be rendered.
     """
     limit = reading_limit(model, max_length)
-    rendered = _render(model, items)
-    cut = [
-        [_fit(item, text, limit, model) for text in texts]
-        for item, texts in zip(items, rendered, strict=True)
-    ]
-    sequences = [ids for row in cut for ids in row]
-    families = [number for number, row in enumerate(cut) for _ in row]
-    found = score_with_members(model, sequences, families=families)
-    ends = list(accumulate(map(len, cut)))
-    parts = [slice(end - len(row), end) for end, row in zip(ends, cut, strict=True)]
-    return [
-        RowScores(
-            scores=found.rewards[part],
-            num_tokens=[len(ids) for ids in row],
-            truncated=[len(text.ids) > limit for text in texts],
-            uncertainty=None if found.uncertainty is None else found.uncertainty[part],
-            components=None if found.components is None else found.components[part],
-        )
-        for texts, row, part in zip(rendered, cut, parts, strict=True)
-    ]
+    ready: list[_Ready] = []
+    for found in _prepared(model, items, limit):
+        if isinstance(found, AssayError):
+            raise found
+        ready.append(found)
+    return _scored(model, items, ready, limit, None)
+
+
+def score_or_refuse(
+    model: RewardModel,
+    items: Sequence[Scorable],
+    *,
+    max_length: int | None = None,
+    progress: Callable[[float], object] | None = None,
+) -> list[RowScores | AssayError]:
+    """`score_items`, with an error in the place of each item that cannot be scored.
+
+    Args:
+        model: the model.
+        items: what to score.
+        max_length: as `score_items`.
+        progress: is told after each forward pass which share of the sequences is done.
+    """
+    limit = reading_limit(model, max_length)
+    prepared = _prepared(model, items, limit)
+    kept = [item for item, found in zip(items, prepared, strict=True) if isinstance(found, _Ready)]
+    ready = [found for found in prepared if isinstance(found, _Ready)]
+    scores = iter(_scored(model, kept, ready, limit, progress))
+    return [next(scores) if isinstance(found, _Ready) else found for found in prepared]
 
 
 def refusals(
     model: RewardModel, items: Sequence[Scorable], *, max_length: int | None = None
 ) -> list[AssayError | None]:
     """Why each item cannot be scored, or None; needs no forward pass."""
-    limit = reading_limit(model, max_length)
-
-    def refusal(item: Scorable) -> AssayError | None:
-        try:
-            for text in _render(model, [item])[0]:
-                _fit(item, text, limit, model)
-        except AssayError as error:
-            return error
-        return None
-
-    try:  # Tokenised in one batch; one by one only where something is refused.
-        for item, texts in zip(items, _render(model, items), strict=True):
-            for text in texts:
-                _fit(item, text, limit, model)
-    except AssayError:
-        return [refusal(item) for item in items]
-    return [None] * len(items)
+    prepared = _prepared(model, items, reading_limit(model, max_length))
+    return [found if isinstance(found, AssayError) else None for found in prepared]
 
 
 def reading_limit(model: RewardModel, max_length: int | None) -> int:
@@ -98,6 +104,74 @@ def reading_limit(model: RewardModel, max_length: int | None) -> int:
             mend=f"give at most {model.max_length}",
         )
     return max_length or model.max_length
+
+
+def _prepared(
+    model: RewardModel, items: Sequence[Scorable], limit: int
+) -> list[_Ready | AssayError]:
+    """Items rendered in one batch; one by one only where something is refused."""
+
+    def one(item: Scorable) -> _Ready | AssayError:
+        try:
+            return _fitted(model, item, _render(model, [item])[0], limit)
+        except AssayError as error:
+            return error
+
+    try:
+        rendered = _render(model, items)
+        return [
+            _fitted(model, item, texts, limit) for item, texts in zip(items, rendered, strict=True)
+        ]
+    except AssayError:
+        return [one(item) for item in items]
+
+
+def _scored(
+    model: RewardModel,
+    items: Sequence[Scorable],
+    ready: Sequence[_Ready],
+    limit: int,
+    progress: Callable[[float], object] | None,
+) -> list[RowScores]:
+    sequences = [ids for row in ready for ids in row.ids]
+    families = [number for number, row in enumerate(ready) for _ in row.ids]
+    with _watched(model, len(set(sequences)), progress):
+        found = score_with_members(model, sequences, families=families)
+    ends = list(accumulate(len(row.ids) for row in ready))
+    parts = [slice(end - len(row.ids), end) for end, row in zip(ends, ready, strict=True)]
+    return [
+        RowScores(
+            scores=found.rewards[part],
+            num_tokens=[len(ids) for ids in row.ids],
+            truncated=[len(text.ids) > limit for text in row.texts],
+            uncertainty=None if found.uncertainty is None else found.uncertainty[part],
+            components=None if found.components is None else found.components[part],
+            unread_thoughts=_unread_thoughts(model, item, row.texts),
+        )
+        for item, row, part in zip(items, ready, parts, strict=True)
+    ]
+
+
+@contextmanager
+def _watched(
+    model: RewardModel, total: int, progress: Callable[[float], object] | None
+) -> Iterator[None]:
+    """Tell of each forward pass which share of the sequences is done with it."""
+    if progress is None:
+        yield
+        return
+    done = 0
+
+    def count(module: object, inputs: object, rewards: Any) -> None:
+        nonlocal done
+        done += len(rewards)
+        progress(done / total)
+
+    hook = model.register_forward_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _render(model: RewardModel, items: Sequence[Scorable]) -> list[list[Rendered]]:
@@ -115,6 +189,19 @@ def _render(model: RewardModel, items: Sequence[Scorable]) -> list[list[Rendered
         else [next(texts) for _ in item.responses]
         for item in items
     ]
+
+
+def _fitted(model: RewardModel, item: Scorable, texts: list[Rendered], limit: int) -> _Ready:
+    return _Ready(texts, [_fit(item, text, limit, model) for text in texts])
+
+
+def _unread_thoughts(model: RewardModel, item: Scorable, texts: Sequence[Rendered]) -> int:
+    if isinstance(item, VerbatimText):
+        return 0
+    return sum(
+        model.renderer.leaves_out_thoughts(response, text.text)
+        for response, text in zip(item.responses, texts, strict=True)
+    )
 
 
 def _fit(item: Scorable, text: Rendered, limit: int, model: RewardModel) -> TokenIds:

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from benchmark_rows import ROWS, cvalues, llmbar, rewardbench, rewardbench2, rm_bench, rmb, write
 
+from assay.data.records import Source
 from assay.data.sources import DataSource
-from assay.errors import ConfigError, DataError
-from assay.evaluate.benchmarks import benchmarks, get_benchmark
+from assay.errors import ConfigError, DataError, OutputError
+from assay.evaluate.benchmarks import ScoredItem, benchmarks, get_benchmark
 from assay.evaluate.benchmarks.command import benchmark_command, scores_command
-from assay.evaluate.command import EvalOptions
+from assay.evaluate.benchmarks.stored import lines_of
+from assay.evaluate.command import EvalOptions, stored_scores_command
 
-OURS = ("model", "scores", "input", "input_sha256", "split", "label", "limit")
+OURS = ("model", "scores", "scores_sha256", "split", "label", "limit")
 """Fields that say where numbers come from; the others say what they are."""
 OF_MODEL = ("template_hash", "max_length", "dtype", "engine")
 
@@ -30,9 +32,8 @@ def run(tiny_reward: Path, tmp_path: Path) -> Run:
     def evaluate(name: str, file: Path, **options: Any) -> dict[str, Any]:
         output = options.pop("output", tmp_path / "out")
         source = DataSource(str(file))
-        benchmark_command(
-            name, str(tiny_reward), source, EvalOptions(output=output, device="cpu", **options)
-        )
+        given = {"device": "cpu", "overwrite": True} | options
+        benchmark_command(name, str(tiny_reward), source, EvalOptions(output=output, **given))
         return results_in(output)
 
     return evaluate
@@ -48,7 +49,7 @@ def results_in(output: Path) -> dict[str, Any]:
 
 
 def again(name: str, scores: Path, output: Path, **options: Any) -> dict[str, Any]:
-    scores_command(name, str(scores), EvalOptions(output=output, **options))
+    scores_command(name, str(scores), EvalOptions(output=output, overwrite=True, **options))
     return results_in(output)
 
 
@@ -80,6 +81,11 @@ def test_every_row_is_scored_and_stored_scores_give_the_same(
     results = run(name, file)
     assert (results["rows"], accounted(results)) == (12, 12)
     assert results["skipped"]["rows"] == [{"row": f"{file}:6", "reason": "over 256 tokens"}]
+    lines = (tmp_path / "out" / "items.jsonl").read_text(encoding="utf-8").splitlines()
+    items = [json.loads(line) for line in lines]
+    assert sorted(int(item["row"].split(":")[-1]) for item in items[:-1]) == [*range(1, 13)]
+    assert [item["row"] for item in items if "skipped" in item] == [f"{file}:6"]
+    assert items[-1]["input_sha256"] == results["input_sha256"]
     found = results["benchmark"]
     assert sum(part["num_items"] for part in found["by_subset"].values()) == 11
     assert (found["name"], found["partial"]) == (name, False)
@@ -220,6 +226,55 @@ def test_refusals(run: Run, tmp_path: Path, tiny_reward: Path) -> None:
     assert not (tmp_path / "again").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("m-rewardbench", {"labels": {}}, "'labels.language' is None"),
+        ("rmb", {"labels": {"set": "pairs", "goal": "Helpfulness"}}, "not pairwise or best_of_n"),
+        ("pku-saferlhf", {"labels": {"safer": "2"}}, "'labels.safer' is '2'"),
+        ("rm-bench", {"rewards": [1.0, 2.0, 3.0, 4.0]}, "has 6 responses"),
+        ("rm-bench", {"subset": "art"}, "'domain' is 'art'"),
+        ("cvalues", {"rewards": [1.0, 2.0, 3.0]}, "has 2 responses"),
+        ("cvalues", {"good": [1]}, "'good' is [1]"),
+        ("cvalues", {"num_tokens": [3]}, "1 counts of 2 rewards"),
+        ("rewardbench2", {"subset": "Ties", "id": "7"}, "ref:NUMBER or tied:NUMBER"),
+        ("rewardbench2", {"row": None}, "'row' is null"),
+    ],
+)
+def test_stored_items_that_were_edited_name_their_line(
+    tmp_path: Path, name: str, change: dict[str, Any], says: str
+) -> None:
+    benchmark = get_benchmark(name)
+    items = []
+    for number in range(2):
+        item = benchmark.read(ROWS[name](number), Source("rows.jsonl", number + 1))
+        rewards = tuple(float(-place) for place in range(item.num_responses))
+        items.append(ScoredItem(item, rewards))
+    lines = [json.loads(line) for line in lines_of(benchmark, items, [])]
+    file = write(tmp_path / "items.jsonl", [lines[0], lines[1] | change])
+    with pytest.raises(DataError, match=r"items\.jsonl:2: ") as caught:
+        again(name, file, tmp_path / "again")
+    assert says in str(caught.value)
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_an_overwritten_benchmark_left_goes(run: Run, tmp_path: Path) -> None:
+    """Files of one benchmark never stand beside results of another."""
+    file = write(tmp_path / "rows.jsonl", [*map(rewardbench, range(3)), "{"])
+    run("rewardbench", file, on_bad_row="skip")
+    out = tmp_path / "out"
+    assert (out / "bad_rows.jsonl").exists()
+    (out / "mine.txt").write_text("kept")
+    other = write(tmp_path / "other.jsonl", map(cvalues, range(3)))
+    with pytest.raises(OutputError, match=r"results\.json: is there already; add --overwrite"):
+        run("cvalues", other, overwrite=False)
+    assert results_in(out)["benchmark"]["name"] == "rewardbench"
+    run("cvalues", other)
+    assert sorted(path.name for path in out.rglob("*")) == [
+        *("comparisons.jsonl", "items.jsonl", "mine.txt", "results.json")
+    ]
+
+
 def test_over_length_as_asked(run: Run, tmp_path: Path) -> None:
     long = cvalues(0) | {"prompt": "word " * 200}
     file = write(tmp_path / "rows.jsonl", [long, cvalues(1)])
@@ -227,3 +282,23 @@ def test_over_length_as_asked(run: Run, tmp_path: Path) -> None:
         run("cvalues", file, max_length=64, over_length="error")
     results = run("cvalues", file, max_length=64, over_length="truncate_prompt_left")
     assert (results["skipped"]["count"], accounted(results)) == (0, 2)
+
+
+def test_rows_of_another_benchmark_say_which(run: Run, tmp_path: Path) -> None:
+    file = write(tmp_path / "rows.jsonl", map(ROWS["rewardbench2"], range(2)))
+    with pytest.raises(DataError, match="give --benchmark rewardbench2, which reads them"):
+        run("rewardbench", file)
+    run("rewardbench2", file)
+    source = DataSource(str(tmp_path / "out" / "items.jsonl"))
+    with pytest.raises(DataError, match=r"items\.jsonl: holds scores of .*add --benchmark"):
+        stored_scores_command(source, EvalOptions())
+
+
+def test_languages_are_one_table(run: Run, tmp_path: Path, capsys: Any) -> None:
+    rows = [ROWS["m-rewardbench"](number) for number in range(6)]
+    found = run("m-rewardbench", write(tmp_path / "rows.jsonl", rows))
+    [note] = found["benchmark"]["notes"]
+    assert note.startswith("tur_Latn, zho_Hans: missing subsets: ")
+    shown = capsys.readouterr().out
+    assert "Chat Hard" in shown
+    assert "by_language" not in shown

@@ -100,6 +100,14 @@ def test_nothing_is_zero_by_absence() -> None:
     assert (found.final, found.present_final) == (None, None)
 
 
+def test_a_subset_that_counts_nowhere_is_said() -> None:
+    found = get_benchmark("rewardbench").official([*all_subsets(), *pairs("hep-perl", -1)])
+    assert found.value == pytest.approx((1 + 1 + SAFETY + 0.5) / 4, **EXACT)
+    assert "in no score: hep-perl" in found.notes[0]
+    scored = [made("Maths", (1, 0, 0, 0)), made("Math", (1, 0, 0, 0))]
+    assert "not in the score: Maths" in get_benchmark("rewardbench2").official(scored).notes[0]
+
+
 def test_rows_of_one_id_each_count() -> None:
     twice = [made("hep-go", (1, 0), id="7"), made("hep-go", (0, 1), id="7")]
     assert get_benchmark("rewardbench").official(twice).by_subset == {"hep-go": 0.5}

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.app import app
+from assay.cli.options import Overwrite
 from assay.errors import ConfigError
 
 
@@ -21,7 +22,7 @@ def compare(
         Path | None, typer.Option(help="Write all numbers and flipped rows as JSON.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare evaluations of the same rows: paired differences, and the rows that flipped.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,29 +19,25 @@ from assay.cli.options import (
     Label,
     Limit,
     MaxLength,
+    MaybeInput,
+    MaybeModel,
+    Overwrite,
     Plugins,
     Revision,
     Split,
     Template,
+    given,
+    model_and_input,
+    options_of,
     source_of,
 )
 from assay.config import OverLength
 from assay.errors import ConfigError
 
-TheModel = Annotated[
-    str | None,
-    typer.Option(
-        help="A run, its model/, a checkpoints directory, one checkpoint, an adapter, a "
-        "directory, a pulled name, a hub id, or modelscope:org/name."
-    ),
-]
-TheInput = Annotated[
-    str | None,
-    typer.Option(
-        help="Rows of any known format: file, directory, glob, org/name of a data set, "
-        "sample:NAME, - for stdin."
-    ),
-]
+if TYPE_CHECKING:
+    from assay.data.sources import DataSource
+    from assay.evaluate.command import EvalOptions
+
 BenchmarkName = Annotated[
     str | None,
     typer.Option(
@@ -52,15 +48,32 @@ BenchmarkName = Annotated[
 StoredScores = Annotated[
     str | None,
     typer.Option(
-        help="With --benchmark: rewards from items.jsonl or the authors' score file, no model."
+        help="Rewards in place of a model: what assay score or assay eval wrote of rows; with "
+        "--benchmark, items.jsonl or the authors' score file."
     ),
 ]
+OverLengthOption = Annotated[
+    OverLength, typer.Option(help="What becomes of a response over the length; none is ever cut.")
+]
+AllCheckpoints = Annotated[
+    bool, typer.Option("--all-checkpoints", help="Evaluate each checkpoint of a run.")
+]
+
+_OF_A_MODEL = (
+    *("model", "input", "all_checkpoints", "template", "base", "device", "dtype", "engine"),
+    *("max_length", "over_length", "revision"),
+)
+"""What has no meaning where rewards are stored."""
+
+_OF_ROWS = ("format", "label", "split", "columns", "plugin")
+"""What a benchmark's file of scores decides by itself."""
 
 
 @app.command()
 def eval(
-    model: TheModel = None,
-    input: TheInput = None,
+    context: typer.Context,
+    model: MaybeModel = None,
+    input: MaybeInput = None,
     output: Annotated[Path | None, typer.Option(help="Write results.json here.")] = None,
     benchmark: BenchmarkName = None,
     scores: StoredScores = None,
@@ -72,19 +85,15 @@ def eval(
     revision: Revision = None,
     columns: Columns = None,
     plugin: Plugins = None,
-    all_checkpoints: Annotated[
-        bool, typer.Option("--all-checkpoints", help="Evaluate each checkpoint of a run.")
-    ] = False,
+    all_checkpoints: AllCheckpoints = False,
     base: Base = None,
     device: Device = "auto",
     dtype: DType = "auto",
     engine: Engine = "auto",
     max_length: MaxLength = None,
-    over_length: Annotated[
-        OverLength,
-        typer.Option(help="What becomes of a response over the length; none is ever cut."),
-    ] = "drop",
+    over_length: OverLengthOption = "drop",
     on_bad_row: BadRows = "error",
+    overwrite: Overwrite = False,
 ) -> None:
     """Evaluate on preference rows, or on a benchmark.
 
@@ -95,66 +104,38 @@ def eval(
 
         print_benchmarks()
         return
-    from assay.evaluate.command import EvalOptions, evaluate_command
+    from assay.evaluate.command import EvalOptions, evaluate_command, stored_scores_command
 
-    options = EvalOptions(
-        output=output,
-        limit=limit,
-        template=template,
-        base=base,
-        device=device,
-        dtype=dtype,
-        max_length=max_length,
-        over_length=over_length,
-        on_bad_row=on_bad_row,
-        engine=engine,
-    )
-    if scores is not None:
-        from assay.evaluate.benchmarks.command import scores_command
+    options = options_of(context, EvalOptions, output=output)
+    if scores is None:
+        model, input = model_and_input(context, model, input)
+    else:
+        _refuse(given(context, _OF_A_MODEL), "--scores takes the place of a model and its rows")
+    source = source_of(scores or str(input), format, label, split, revision, columns, plugin)
+    if benchmark is not None:
+        _evaluate_benchmark(context, benchmark, source, options, of_scores=scores is not None)
+    elif scores is not None:
+        stored_scores_command(source, options)
+    else:
+        evaluate_command(str(model), source, options, all_checkpoints=all_checkpoints)
 
-        name = _of_scores(benchmark, model, input, all_checkpoints=all_checkpoints)
-        scores_command(name, scores, options)
+
+def _evaluate_benchmark(
+    context: typer.Context, name: str, source: DataSource, options: EvalOptions, *, of_scores: bool
+) -> None:
+    from assay.evaluate.benchmarks.command import benchmark_command, scores_command
+
+    if of_scores:
+        _refuse(given(context, _OF_ROWS), f"scores of {name} are read their own way")
+        scores_command(name, source.path, options)
         return
-    model, input = _both(model, input)
-    source = source_of(input, format, label, split, revision, columns, plugin)
-    if benchmark is None:
-        evaluate_command(model, source, options, all_checkpoints=all_checkpoints)
-        return
-    from assay.evaluate.benchmarks.command import benchmark_command
-
-    if all_checkpoints:
-        raise ConfigError(
-            "--benchmark evaluates one model", mend="leave --all-checkpoints out, or name each"
-        )
-    benchmark_command(benchmark, model, source, options)
+    _refuse(given(context, ["all_checkpoints"]), "--benchmark evaluates one model")
+    benchmark_command(name, context.params["model"], source, options)
 
 
-def _both(model: str | None, input: str | None) -> tuple[str, str]:
-    if model is None:
-        raise ConfigError("missing option '--model'", mend="see assay eval --help")
-    if input is None:
-        raise ConfigError("missing option '--input'", mend="see assay eval --help")
-    return model, input
-
-
-def _of_scores(
-    benchmark: str | None, model: str | None, input: str | None, *, all_checkpoints: bool
-) -> str:
-    """The benchmark of stored scores, which hold their rows and need no model."""
-    if benchmark is None:
-        raise ConfigError("--scores needs --benchmark", mend="name the benchmark of the scores")
-    given = [
-        flag
-        for flag, value in (
-            ("--model", model),
-            ("--input", input),
-            ("--all-checkpoints", all_checkpoints or None),
-        )
-        if value is not None
-    ]
-    if given:
-        raise ConfigError(
-            f"--scores takes the place of a model and rows, and {' and '.join(given)} is given",
-            mend=f"leave {' and '.join(given)} out",
-        )
-    return benchmark
+def _refuse(flags: list[str], why: str) -> None:
+    """Refuse flags that have no meaning beside the others."""
+    if flags:
+        listed = " and ".join(filter(None, (", ".join(flags[:-1]), flags[-1])))
+        verb = "is" if len(flags) == 1 else "are"
+        raise ConfigError(f"{why}, and {listed} {verb} given", mend=f"leave {listed} out")

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from assay.cli.app import app
-from assay.cli.commands.eval import TheInput, TheModel
 from assay.cli.options import (
     BadRows,
     Base,
@@ -19,19 +18,24 @@ from assay.cli.options import (
     Format,
     Label,
     MaxLength,
+    MaybeInput,
+    MaybeModel,
+    Overwrite,
     Plugins,
     Revision,
     Split,
     Template,
+    model_and_input,
+    options_of,
     source_of,
 )
-from assay.errors import ConfigError
 
 
 @app.command()
 def probe(
-    model: TheModel = None,
-    input: TheInput = None,
+    context: typer.Context,
+    model: MaybeModel = None,
+    input: MaybeInput = None,
     output: Annotated[
         Path | None, typer.Option(help="Write probe.json and probe.jsonl here.")
     ] = None,
@@ -56,6 +60,7 @@ def probe(
     engine: Engine = "auto",
     max_length: MaxLength = None,
     on_bad_row: BadRows = "error",
+    overwrite: Overwrite = False,
 ) -> None:
     """Change answers in ways that should not raise a reward, and see.
 
@@ -68,25 +73,9 @@ def probe(
 
         print_transforms(transforms())
         return
-    for flag, value in (("--model", model), ("--input", input)):
-        if value is None:
-            raise ConfigError(f"missing option '{flag}'", mend="see assay probe --help")
     from assay.evaluate.probe.command import ProbeOptions, probe_command
 
-    options = ProbeOptions(
-        output=output,
-        limit=limit,
-        transform=tuple(transform or ()),
-        seed=seed,
-        template=template,
-        base=base,
-        device=device,
-        dtype=dtype,
-        engine=engine,
-        max_length=max_length,
-        on_bad_row=on_bad_row,
-    )
-    assert model is not None
-    assert input is not None
+    model, input = model_and_input(context, model, input)
+    options = options_of(context, ProbeOptions, output=output, transform=tuple(transform or ()))
     source = source_of(input, format, label, split, revision, columns, plugin)
     probe_command(model, source, options)

@@ -19,6 +19,7 @@ from assay.cli.options import (
     Limit,
     MaxLength,
     Model,
+    Overwrite,
     Plugins,
     Split,
     Template,
@@ -48,7 +49,7 @@ def versus(
     engine: Engine = "auto",
     max_length: MaxLength = None,
     on_bad_row: BadRows = "error",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare two policies' answers to the same prompts under a reward model.
 

@@ -13,7 +13,7 @@ from typing import Any
 from assay.data.nearest import did_you_mean
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
-from assay.errors import ConfigError
+from assay.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,49 @@ ReadRow = Callable[[JsonObject, Source], Item]
 ReadScores = Callable[[JsonObject, Source], ScoredItem]
 """Reads a row of the authors' own score files; rewards that are not finite are refused."""
 
+CheckItem = Callable[[Item], None]
+"""Raises DataError that names the field and the mend, but not the place."""
+
 WriteResults = Callable[[Sequence[ScoredItem], ModelNote], dict[str, str]]
 """The authors' result files: their paths below the output directory, and their texts."""
+
+
+def check_item(
+    item: Item,
+    *,
+    responses: int | None = 2,
+    good: tuple[int, ...] | None = None,
+    labels: Mapping[str, Collection[str]] | None = None,
+) -> None:
+    """See that an item has the shape that a metric counts on.
+
+    Args:
+        item: the item.
+        responses: how many it has; None where that varies.
+        good: which are right; None where that varies.
+        labels: that it has, and their values; none where any will do.
+
+    Raises:
+        DataError: it has not.
+    """
+    if responses is not None and item.num_responses != responses:
+        raise DataError(
+            f"'rewards' holds {item.num_responses} numbers, and a row of this benchmark has "
+            f"{responses} responses",
+            mend="keep it as it was written",
+        )
+    if good is not None and item.good != good:
+        raise DataError(
+            f"'good' is {list(item.good)}, and in this benchmark it is {list(good)}",
+            mend="keep it as it was written",
+        )
+    for name, values in (labels or {}).items():
+        value = item.labels.get(name)
+        if not value or (values and value not in values):
+            listed = " or ".join(values) or "any text"
+            raise DataError(
+                f"'labels.{name}' is {value!r}, not {listed}", mend="keep it as it was written"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +168,7 @@ class Benchmark:
         reads: its rows, in a few words.
         read: reads one.
         official: the authors' numbers; a pure function of at least one scored item.
+        check: sees that a stored item is one that `read` could have made.
         read_scores: reads a row of the authors' score files; None where they have none.
         write_results: None where the authors have no format of results.
     """
@@ -136,6 +178,7 @@ class Benchmark:
     reads: str
     read: ReadRow
     official: Callable[[Sequence[ScoredItem]], Official]
+    check: CheckItem
     read_scores: ReadScores | None = None
     write_results: WriteResults | None = None
 

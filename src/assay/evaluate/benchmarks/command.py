@@ -20,12 +20,9 @@ from assay.evaluate.benchmarks.reading import read_items
 from assay.evaluate.benchmarks.report import print_benchmark, write_results
 from assay.evaluate.benchmarks.scoring import ScoredItems, score_benchmark
 from assay.evaluate.benchmarks.stored import read_scores
-from assay.evaluate.command import (
-    EvalOptions,
-    check_output_directory,
-    length_to_read,
-    put_aside,
-)
+from assay.evaluate.command import EvalOptions
+from assay.evaluate.opening import about_model, open_model
+from assay.evaluate.outputs import EVALUATION, check_output_directory, put_aside, remove_earlier
 
 
 def benchmark_command(
@@ -37,28 +34,18 @@ def benchmark_command(
         AssayError: no such benchmark, model or data, nothing to evaluate, an output that cannot be
             written.
     """
-    from assay.model.loading import load_reward_model
-
     benchmark = get_benchmark(name)
     if options.output is not None:
-        check_output_directory(options.output)
+        check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
     locate(source)
     read = read_items(benchmark, source, limit=options.limit, on_bad_row=options.on_bad_row)
-    loaded = load_reward_model(
-        model,
-        base=options.base,
-        template=options.template,
-        device=options.device,
-        dtype=options.dtype,
-        engine=options.engine,
-    )
-    max_length = length_to_read(loaded, options.max_length)
+    loaded, max_length = open_model(model, options)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("items", total=len(read.items))
+        task = bar.add_task("items", total=len(read.good))
         found = score_benchmark(
             loaded,
-            read.items,
+            read.good,
             max_length=max_length,
             over_length=options.over_length,
             progress=lambda items: bar.advance(task, items),
@@ -77,13 +64,10 @@ def benchmark_command(
         "rows": read.num_rows,
         "bad_rows": len(bad_rows),
         "limit": options.limit,
-        "template_hash": loaded.renderer.template.hash,
-        "max_length": max_length,
-        "dtype": str(next(loaded.parameters()).dtype).removeprefix("torch."),
-        "engine": loaded.engine.name,
+        **about_model(loaded, max_length),
     }
     note = ModelNote(model)
-    return _results(benchmark, found, bad_rows, about, options.output, note, read.is_partial)
+    return _results(benchmark, found, bad_rows, about, options, note, read.is_partial)
 
 
 def scores_command(name: str, scores: str, options: EvalOptions) -> dict[str, Any]:
@@ -95,16 +79,22 @@ def scores_command(name: str, scores: str, options: EvalOptions) -> dict[str, An
     """
     benchmark = get_benchmark(name)
     if options.output is not None:
-        check_output_directory(options.output)
+        check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
     stored = read_scores(benchmark, scores, limit=options.limit, on_bad_row=options.on_bad_row)
-    found = ScoredItems(stored.scored, stored.skipped)
+    found = ScoredItems(
+        [row for row in stored.good if isinstance(row, ScoredItem)],
+        [row for row in stored.good if isinstance(row, SkippedRow)],
+    )
+    read = stored.read
     about = {
         "model": None,
         "scores": scores,
-        "input": None,
-        "input_sha256": stored.fingerprint,
+        "scores_sha256": stored.fingerprint,
+        "input": None if read is None else read.input,
+        "input_sha256": stored.fingerprint if read is None else read.input_sha256,
+        **({"rows_sha256": stored.rows_fingerprint} if read is None else {}),
         "format": benchmark.name,
-        "split": None,
+        "split": None if read is None else read.split,
         "label": None,
         "rows": stored.num_rows,
         "bad_rows": len(stored.bad_rows),
@@ -114,7 +104,7 @@ def scores_command(name: str, scores: str, options: EvalOptions) -> dict[str, An
     # Of our own file the directory is the telling name.
     note = ModelNote(path.absolute().parent.name if path.stem == "items" else path.stem)
     bad_rows, is_partial = stored.bad_rows, stored.is_partial
-    return _results(benchmark, found, bad_rows, about, options.output, note, is_partial)
+    return _results(benchmark, found, bad_rows, about, options, note, is_partial)
 
 
 def _results(
@@ -122,11 +112,11 @@ def _results(
     found: ScoredItems,
     bad_rows: Sequence[BadRow],
     about: dict[str, Any],
-    output: Path | None,
+    options: EvalOptions,
     model: ModelNote,
     is_partial: bool,
 ) -> dict[str, Any]:
-    scored: list[ScoredItem] = found.scored
+    scored, output = found.scored, options.output
     if not scored:
         reasons = ", ".join(f"{n} {reason}" for reason, n in _reasons(found.skipped).items())
         raise DataError(
@@ -138,7 +128,11 @@ def _results(
         skipped = {"count": len(found.skipped), "reasons": _reasons(found.skipped)}
         results = metrics | {"skipped": skipped} | about
     else:
-        results = write_results(benchmark, scored, found.skipped, metrics, about, output, model)
+        results, written = write_results(
+            benchmark, scored, found.skipped, metrics, about, output, model
+        )
+        if options.overwrite:
+            remove_earlier(output, EVALUATION, written)
     print_benchmark(results)
     if output is not None:
         print(f"results: {output / 'results.json'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from assay.data.formats.fields import text
 from assay.data.records import Source
@@ -12,6 +13,7 @@ from assay.evaluate.benchmarks.benchmark import (
     Item,
     Official,
     ScoredItem,
+    check_item,
     register_benchmark,
 )
 from assay.evaluate.benchmarks.counting import accuracies, mean, mean_of_all, strict
@@ -66,5 +68,6 @@ register_benchmark(
         reads="prompt, pos_resp, neg_resp, pos_type, neg_type",
         read=read_cvalues,
         official=official_cvalues,
+        check=partial(check_item, good=(0,)),
     )
 )

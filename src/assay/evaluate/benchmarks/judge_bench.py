@@ -16,11 +16,13 @@ from assay.evaluate.benchmarks.benchmark import (
     ModelNote,
     Official,
     ScoredItem,
+    check_item,
     file_name,
     register_benchmark,
 )
 from assay.evaluate.benchmarks.counting import accuracies, mean
-from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, scores, stored_item
+from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, stored_item
+from assay.evaluate.stored_numbers import scores
 
 CATEGORIES = {
     "mmlu-pro": "knowledge",
@@ -138,6 +140,7 @@ register_benchmark(
         reads="pair_id, source, question, response_A, response_B, label",
         read=read_judge_bench,
         official=official_judge_bench,
+        check=check_item,
         read_scores=read_judge_bench_scores,
         write_results=write_judge_bench,
     )

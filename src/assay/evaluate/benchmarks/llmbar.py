@@ -15,6 +15,7 @@ from assay.evaluate.benchmarks.benchmark import (
     Official,
     ScoredItem,
     Section,
+    check_item,
     register_benchmark,
 )
 from assay.evaluate.benchmarks.counting import accuracies, mean_of_all
@@ -81,5 +82,6 @@ register_benchmark(
         reads="input, output_1, output_2, label; the subset by directory or field",
         read=read_llmbar,
         official=official_llmbar,
+        check=check_item,
     )
 )

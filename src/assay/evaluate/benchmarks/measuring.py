@@ -7,7 +7,7 @@ from typing import Any
 
 from assay.evaluate.benchmarks.benchmark import Benchmark, ScoredItem
 from assay.evaluate.benchmarks.counting import by_subset, duplicates, interval
-from assay.evaluate.metrics import Scored, comparison_metrics
+from assay.evaluate.metrics import Scored, comparison_metrics, without_lengths
 
 
 def measure(
@@ -27,9 +27,7 @@ def measure(
     official = benchmark.official(scored)
     metrics = comparison_metrics([pair for each in scored for pair in pairs_of(each)])
     if not all(each.num_tokens for each in scored):
-        metrics["length_baseline"] = None
-        for part in metrics["by_tag"].values():
-            part["length_baseline"] = None
+        metrics = without_lengths(metrics)
     repeated = duplicates(scored)
     notes = [*official.notes]
     if repeated:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import Literal
 
 from assay.data.columns import Columns
-from assay.data.loading import bad_rows_error
-from assay.data.rows import BadRow, bad_row
+from assay.data.rows import BadRow, Row, bad_row
 from assay.data.rows.reading import read_rows
 from assay.data.sources import DataSource
 from assay.errors import ConfigError, DataError
-from assay.evaluate.benchmarks.benchmark import Benchmark, Item
-
-
-@dataclass(slots=True)
-class ReadItems:
-    """The items of a source and its bad rows: together, all rows that were read.
-
-    `is_partial` says that a limit left rows unread; `fingerprint` is of the bytes read.
-    """
-
-    items: list[Item] = field(default_factory=list)
-    bad_rows: list[BadRow] = field(default_factory=list)
-    num_rows: int = 0
-    is_partial: bool = False
-    fingerprint: str = ""
+from assay.evaluate.account import ReadRows, read_all, refusal
+from assay.evaluate.benchmarks.benchmark import Benchmark, Item, benchmarks
 
 
 def read_items(
@@ -35,7 +20,7 @@ def read_items(
     *,
     limit: int | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
-) -> ReadItems:
+) -> ReadRows[Item]:
     """Read the rows of a benchmark.
 
     Raises:
@@ -49,25 +34,39 @@ def read_items(
         )
     columns = Columns(source.columns or {})
     digest = hashlib.sha256()
-    found = ReadItems()
-    for row in read_rows(source, digest.update):
-        if found.num_rows == limit:
-            found.is_partial = True
-            break
-        found.num_rows += 1
-        if isinstance(row, BadRow):
-            found.bad_rows.append(row)
-            continue
+    first: list[Row] = []
+
+    def read(row: Row) -> Item | BadRow:
         columns.look_for(row.fields, row.source)
+        if not first:
+            first.append(row)
         try:
-            found.items.append(benchmark.read(columns.apply(row.fields), row.source))
+            return benchmark.read(columns.apply(row.fields), row.source)
         except DataError as error:
-            flaw = columns.explained(error, row.fields)
-            found.bad_rows.append(bad_row(row.source, flaw, row.raw))
+            return bad_row(row.source, columns.explained(error, row.fields), row.raw)
+
+    found = read_all(read_rows(source, digest.update), read, limit=limit)
     columns.check_seen()
     found.fingerprint = digest.hexdigest()
-    if found.bad_rows and (on_bad_row == "error" or not found.items):
-        listed = bad_rows_error(found.bad_rows)
+    if found.bad_rows and (on_bad_row == "error" or not found.good):
+        listed = refusal(found.bad_rows)
         what = f"{listed.what} (rows of {benchmark.title}: {benchmark.reads})"
-        raise DataError(what, mend="mend them, or give --on-bad-row skip")
+        others = [] if found.good or not first else _that_read(first[0])
+        if others:
+            mend = f"give --benchmark {' or '.join(others)}, which reads them"
+        else:
+            mend = "mend them, or give --on-bad-row skip"
+        raise DataError(what, where=listed.where, mend=mend)
+    return found
+
+
+def _that_read(row: Row) -> list[str]:
+    """The benchmarks that a row may be of."""
+    found = []
+    for known in benchmarks():
+        try:
+            known.read(row.fields, row.source)
+        except DataError:
+            continue
+        found.append(known.name)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ from assay.consoles import console
 from assay.data.loading import SkippedRow
 from assay.evaluate.benchmarks.benchmark import Benchmark, ModelNote, ScoredItem, benchmarks
 from assay.evaluate.benchmarks.measuring import comparison_rows, flat_numbers
-from assay.evaluate.benchmarks.stored import lines_of
-from assay.files import text_output
+from assay.evaluate.benchmarks.stored import InputRead, lines_of
 
 _ABOUT_ROWS = ("name", "title", "headline", "partial", "strict", "by_subset", "by_section")
 
@@ -27,26 +26,33 @@ def write_results(
     about: dict[str, Any],
     directory: Path,
     model: ModelNote,
-) -> dict[str, Any]:
-    """Write everything below a directory; returns what stands in `results.json`.
+) -> tuple[dict[str, Any], set[str]]:
+    """Write everything below a directory, together or not at all.
 
-    `items.jsonl` (what `--scores` reads), the authors' result files below `results/`, then
-    `comparisons.jsonl` and `results.json`.
+    `results.json`, `comparisons.jsonl`, `items.jsonl` (what `--scores` reads), and the authors'
+    result files below `results/`.
+
+    Returns:
+        what stands in `results.json`, and the files written, as paths below the directory.
 
     Raises:
         OutputError: no space, no permission.
     """
     from assay.evaluate.evaluator import Evaluation, write_evaluation
 
-    with text_output(directory / "items.jsonl") as file:
-        is_partial = metrics["benchmark"]["partial"]
-        file.writelines(lines_of(benchmark, scored, skipped, is_partial=is_partial))
-    if benchmark.write_results is not None:
-        for name, text in benchmark.write_results(scored, model).items():
-            with text_output(directory / "results" / name) as file:
-                file.write(text)
+    read = None
+    if about["input"] is not None:
+        read = InputRead(about["input"], about["input_sha256"], about["split"])
+    is_partial = metrics["benchmark"]["partial"]
+    authors = {} if benchmark.write_results is None else benchmark.write_results(scored, model)
+    more: dict[str, Iterable[str]] = {
+        "items.jsonl": lines_of(benchmark, scored, skipped, read=read, is_partial=is_partial),
+        **{f"results/{name}": (text,) for name, text in authors.items()},
+    }
     rows = [row for each in scored for row in comparison_rows(each)]
-    return write_evaluation(Evaluation(metrics, [], rows, list(skipped)), directory, about)
+    evaluation = Evaluation(metrics, [], rows, list(skipped))
+    results = write_evaluation(evaluation, directory, about, more)
+    return results, {"results.json", "comparisons.jsonl", *more}
 
 
 def print_benchmarks() -> None:
@@ -69,6 +75,12 @@ def print_benchmark(results: dict[str, Any]) -> None:
         shown.pop("over_present_subsets", None)  # Nothing is missing that matters.
     if found["by_section"]:
         shown.pop("sections", None)  # They stand in the first table.
+    scores = {name: part["official"] for name, part in found["by_subset"].items()}
+    for name in ("categories", "by_types"):
+        if scores.items() <= shown.get(name, {}).items():
+            shown.pop(name)  # So do these, if under another name.
+    if "by_language" in shown:
+        out.print(_languages(shown.pop("by_language")))
     numbers = flat_numbers(shown)
     if numbers:
         table = Table(show_header=True, header_style="bold")
@@ -117,6 +129,19 @@ def _subsets(found: dict[str, Any]) -> Table:
             _between(*row["accuracy_ci95"]),
             end_section=number == len(subsets),
         )
+    return table
+
+
+def _languages(found: dict[str, Any]) -> Table:
+    """A language's sections and score; what lies deeper stands in `results.json`."""
+    table = Table(show_header=True, header_style="bold")
+    table.add_column("language")
+    sections = [*next(iter(found.values()))["sections"]]
+    for column in (*sections, "score"):
+        table.add_column(column, justify="right")
+    for language, row in found.items():
+        values = [*(row["sections"][name] for name in sections), row["final"]]
+        table.add_row(Text(language), *map(_shown, values))
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -18,6 +19,7 @@ from assay.evaluate.benchmarks.benchmark import (
     Official,
     ScoredItem,
     Section,
+    check_item,
     file_name,
     register_benchmark,
 )
@@ -27,14 +29,9 @@ from assay.evaluate.benchmarks.counting import (
     mean_of_all,
     mean_of_present,
 )
-from assay.evaluate.benchmarks.rows import (
-    group_by_format,
-    id_of,
-    item_of,
-    one_score,
-    stored_item,
-)
+from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, stored_item
 from assay.evaluate.benchmarks.sections import PRIOR_SETS, SECTIONS, SectionScores, section_scores
+from assay.evaluate.stored_numbers import one_score
 
 _KNOWN_SPLITS = (*PRIOR_SETS, "anthropic_harmless", "mtbench_gpt4", "mtbench_human")
 """Splits of the authors' second data set; there the name of the split is the subset."""
@@ -86,6 +83,9 @@ def official_rewardbench(scored: Sequence[ScoredItem]) -> Official:
     numbers["final_without_prior_sets"] = section_scores(accuracy).final
     numbers["missing_subsets"] = [*found.missing]
     notes = _notes(found)
+    known = {*_KNOWN_SPLITS, *(name for weights in SECTIONS.values() for name in weights)}
+    if strangers := [name for name in accuracy if name not in known]:
+        notes.append(f"subsets that RewardBench does not have, in no score: {', '.join(strangers)}")
     if prior is None:
         missing = [name for name in PRIOR_SETS if name not in accuracy]
         which = "all prior sets" if len(missing) == len(PRIOR_SETS) else ", ".join(missing)
@@ -112,7 +112,7 @@ def read_multilingual(row: JsonObject, source: Source) -> Item:
 def official_multilingual(scored: Sequence[ScoredItem]) -> Official:
     """The formula of RewardBench for each language by itself, and the mean over languages."""
     languages: dict[str, dict[str, Any]] = {}
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}
     finals = []
     for language, part in sorted(by(scored, lambda each: each.item.labels["language"]).items()):
         found = section_scores(accuracies(part))
@@ -125,14 +125,15 @@ def official_multilingual(scored: Sequence[ScoredItem]) -> Official:
             },
             "missing_subsets": [*found.missing],
         }
-        notes += [f"{language}: {note}" for note in _notes(found)]
+        for note in _notes(found):
+            notes.setdefault(note, []).append(language)
     value = mean_of_all(finals)
     return Official(
         "M-RewardBench score, mean over languages",
         value,
         {"by_language": languages},
         dict(accuracies(scored)),
-        tuple(notes),
+        tuple(f"{', '.join(having)}: {note}" for note, having in notes.items()),
     )
 
 
@@ -143,11 +144,7 @@ def write_rewardbench(scored: Sequence[ScoredItem], model: ModelNote) -> dict[st
         part = [each for each in scored if (each.item.subset in _KNOWN_SPLITS) is wanted]
         if not part:
             continue
-        about = {
-            "model": model.name,
-            "model_type": "Seq. Classifier",
-            "chat_template": model.chat_template,
-        }
+        about = model_note(model)
         columns: dict[str, Any] = {
             "results": [int(each.is_strictly_right) for each in part],
             "subset": [each.item.subset for each in part],
@@ -167,6 +164,15 @@ def write_rewardbench(scored: Sequence[ScoredItem], model: ModelNote) -> dict[st
         files[f"{folder}/{name}.json"] = as_authors(about | accuracies(part))
         files[f"{folder}-scores/{name}.json"] = as_authors(about | columns)
     return files
+
+
+def model_note(model: ModelNote) -> dict[str, Any]:
+    """What RewardBench's files say of a model."""
+    return {
+        "model": model.name,
+        "model_type": "Seq. Classifier",
+        "chat_template": model.chat_template,
+    }
 
 
 def as_authors(value: dict[str, Any]) -> str:
@@ -198,6 +204,7 @@ register_benchmark(
         reads="prompt, chosen, rejected, subset, id; prior sets in files named by their split",
         read=read_rewardbench,
         official=official_rewardbench,
+        check=partial(check_item, good=(0,)),
         read_scores=read_rewardbench_scores,
         write_results=write_rewardbench,
     )
@@ -209,5 +216,6 @@ register_benchmark(
         reads="language, prompt, chosen, rejected, source, id",
         read=read_multilingual,
         official=official_multilingual,
+        check=partial(check_item, good=(0,), labels={"language": ()}),
     )
 )

@@ -20,6 +20,7 @@ from assay.evaluate.benchmarks.benchmark import (
     ModelNote,
     Official,
     ScoredItem,
+    check_item,
     file_name,
     register_benchmark,
 )
@@ -30,8 +31,9 @@ from assay.evaluate.benchmarks.counting import (
     mean_of_all,
     mean_of_present,
 )
-from assay.evaluate.benchmarks.rewardbench import as_authors
-from assay.evaluate.benchmarks.rows import group_by_format, item_of, scores, stored_item
+from assay.evaluate.benchmarks.rewardbench import as_authors, model_note
+from assay.evaluate.benchmarks.rows import group_by_format, item_of, stored_item
+from assay.evaluate.stored_numbers import scores
 
 SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
 
@@ -153,6 +155,10 @@ def official_rewardbench2(scored: Sequence[ScoredItem]) -> Official:
     missing = [name for name in SUBSETS if name not in values]
     numbers["missing_subsets"] = missing
     numbers["over_present_subsets"] = {"final": mean_of_present(values.values())}
+    if strangers := [name for name in values if name not in SUBSETS]:
+        notes.append(
+            f"subsets that RewardBench 2 does not have, not in the score: {', '.join(strangers)}"
+        )
     if missing:
         notes.append(
             f"missing subsets: {', '.join(missing)}; so there is no final score. The mean of what "
@@ -163,11 +169,7 @@ def official_rewardbench2(scored: Sequence[ScoredItem]) -> Official:
 
 def write_rewardbench2(scored: Sequence[ScoredItem], model: ModelNote) -> dict[str, str]:
     """`eval-set/` (score by subset) and `eval-set-scores/` (scores of each row)."""
-    about = {
-        "model": model.name,
-        "model_type": "Seq. Classifier",
-        "chat_template": model.chat_template,
-    }
+    about = model_note(model)
     columns = {
         "results": [None if _is_ties(each.item.subset) else shared_credit(each) for each in scored],
         "subset": [each.item.subset for each in scored],
@@ -207,6 +209,11 @@ def _tie_id(id: str) -> tuple[str, int]:
     return kind, int(number)
 
 
+def _check(item: Item) -> None:
+    check_item(item, responses=None, good=tuple(range(len(item.good))))
+    _check_tie(item.subset, item.id, len(item.good))
+
+
 def _check_tie(subset: str, id: str, num_correct: int) -> None:
     if not _is_ties(subset):
         return
@@ -231,6 +238,7 @@ register_benchmark(
         reads="prompt, chosen (texts), rejected (texts), num_correct, subset, id",
         read=read_rewardbench2,
         official=official_rewardbench2,
+        check=_check,
         read_scores=read_rewardbench2_scores,
         write_results=write_rewardbench2,
     )

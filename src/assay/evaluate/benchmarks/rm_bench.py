@@ -20,11 +20,13 @@ from assay.evaluate.benchmarks.benchmark import (
     Official,
     ScoredItem,
     Section,
+    check_item,
     file_name,
     register_benchmark,
 )
 from assay.evaluate.benchmarks.counting import by_subset, mean, mean_of_all
-from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, scores, stored_item
+from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, stored_item
+from assay.evaluate.stored_numbers import scores
 
 DOMAINS = ("chat", "math", "code", "safety")
 _STYLES = 3
@@ -125,6 +127,11 @@ def write_rm_bench(scored: Sequence[ScoredItem], model: ModelNote) -> dict[str, 
     return {f"{data}_{file_name(model.name).replace('/', '_')}.json": text}
 
 
+def _check(item: Item) -> None:
+    check_item(item, responses=2 * _STYLES, good=_GOOD)
+    _check_domain(item.subset)
+
+
 def _check_domain(domain: str) -> None:
     if not domain.startswith(DOMAINS):
         raise DataError(
@@ -140,6 +147,7 @@ register_benchmark(
         reads="id, prompt, chosen (3 texts), rejected (3 texts), domain",
         read=read_rm_bench,
         official=official_rm_bench,
+        check=_check,
         read_scores=read_rm_bench_scores,
         write_results=write_rm_bench,
     )

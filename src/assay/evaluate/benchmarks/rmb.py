@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import PurePath
 
 from assay.data.formats.fields import require
@@ -17,17 +18,13 @@ from assay.evaluate.benchmarks.benchmark import (
     Official,
     ScoredItem,
     Section,
+    check_item,
     file_name,
     register_benchmark,
 )
 from assay.evaluate.benchmarks.counting import accuracies, by, mean, mean_of_all, strict
-from assay.evaluate.benchmarks.rows import (
-    group_by_format,
-    id_of,
-    item_of,
-    one_score,
-    stored_item,
-)
+from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, stored_item
+from assay.evaluate.stored_numbers import one_score
 
 GOALS = ("Helpfulness", "Harmlessness")
 KINDS = ("pairwise", "best_of_n")
@@ -136,6 +133,7 @@ register_benchmark(
         "loser_list; goal and scenario by category_path or directory",
         read=read_rmb,
         official=official_rmb,
+        check=partial(check_item, responses=None, good=(0,), labels={"set": KINDS, "goal": GOALS}),
         read_scores=read_rmb_scores,
         write_results=write_rmb,
     )

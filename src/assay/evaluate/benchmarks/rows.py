@@ -1,17 +1,14 @@
-"""What reading the rows of benchmarks has in common: formats that are known, ids, scores."""
+"""What reading the rows of benchmarks has in common: formats that are known, and ids."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 
 from assay.data.formats import FormatOptions, VerbatimText, get_format
-from assay.data.formats.fields import as_number, wrong_type
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
-from assay.errors import DataError
 from assay.evaluate.benchmarks.benchmark import Item, ScoredItem
 
 
@@ -83,45 +80,6 @@ def stored_item(
         row=row,
     )
     return ScoredItem(item, rewards)
-
-
-def one_score(value: object, field: str) -> float:
-    """A stored reward; some pipelines write each as a list of one.
-
-    Raises:
-        DataError: it is no finite number: compared, it would be neither win, tie nor loss.
-    """
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise DataError(
-            f"'{field}' is {value}, and a reward must be finite",
-            mend="score the row again; it cannot be counted as a win, a tie or a loss",
-        )
-    return as_number(value, field)
-
-
-def scores(row: JsonObject, field: str, count: int | None = None) -> tuple[float, ...]:
-    """A list of stored rewards.
-
-    Args:
-        row: the row.
-        field: holds the list.
-        count: how many it must have.
-
-    Raises:
-        DataError: it is no list of so many finite numbers.
-    """
-    if field not in row:
-        raise DataError(f"there is no field '{field}'", mend="give the file that holds the scores")
-    value = row[field]
-    if not isinstance(value, list):
-        raise wrong_type(field, value, "a list of numbers")
-    if count is not None and len(value) != count:
-        raise DataError(
-            f"'{field}' holds {len(value)} scores, not {count}", mend="give one for each response"
-        )
-    return tuple(one_score(each, f"{field}[{index}]") for index, each in enumerate(value))
 
 
 def id_of(row: JsonObject, source: Source, field: str = "id") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from assay.data.records import Source
 from assay.data.strict_json import JsonObject
@@ -11,6 +12,7 @@ from assay.evaluate.benchmarks.benchmark import (
     Item,
     Official,
     ScoredItem,
+    check_item,
     register_benchmark,
 )
 from assay.evaluate.benchmarks.counting import accuracies, interval, mean, strict
@@ -65,5 +67,6 @@ register_benchmark(
         reads="prompt, response_0, response_1, better_response_id, safer_response_id",
         read=read_safe_rlhf,
         official=official_safe_rlhf,
+        check=partial(check_item, labels={"safer": ("0", "1")}),
     )
 )

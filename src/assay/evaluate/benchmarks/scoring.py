@@ -8,18 +8,12 @@ from typing import TYPE_CHECKING
 
 from assay.config import OverLength
 from assay.data.cutting import cut_prompt
-from assay.data.encoding import (
-    EncodedGroup,
-    rendered_or_refused,
-    too_long_error,
-    warn_of_unread_thoughts,
-)
+from assay.data.encoding import EncodedGroup, rendered_or_refused, too_long_error
 from assay.data.loading import SkippedRow
 from assay.data.records import Group
 from assay.data.rendering import Rendered, Renderer, TokenIds
 from assay.data.rows import BadRow
 from assay.evaluate.benchmarks.benchmark import Item, ScoredItem
-from assay.notices import notice
 
 if TYPE_CHECKING:
     from assay.model.reward_model import RewardModel
@@ -74,16 +68,12 @@ def score_benchmark(
         ResourceError: out of memory.
     """
     from assay.evaluate.evaluator import score_window
+    from assay.evaluate.opening import say_what_was_read
 
     encoded = _encode(items, model.renderer, max_length, over_length)
     if over_length == "error" and encoded.too_long:
         raise too_long_error(encoded.too_long)
-    if encoded.specials:
-        notice(
-            f"{encoded.specials} special tokens are written out inside messages; "
-            f"read as: {model.renderer.special_tokens}"
-        )
-    warn_of_unread_thoughts(encoded.unread_thoughts, model.renderer.template.name)
+    say_what_was_read(model, specials=encoded.specials, thoughts=encoded.unread_thoughts)
     found = ScoredItems(skipped=encoded.skipped, bad_rows=encoded.bad_rows)
     for start in range(0, len(encoded.items), _WINDOW):
         window = encoded.items[start : start + _WINDOW]

@@ -5,35 +5,46 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from assay.data.formats.fields import as_text, require, wrong_type
-from assay.data.loading import SkippedRow, bad_rows_error
+from assay.data.loading import SkippedRow
 from assay.data.records import Group, Source
 from assay.data.rows import BadRow, Row, bad_row
 from assay.data.rows.reading import read_rows
 from assay.data.sources import DataSource, locate
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
+from assay.evaluate.account import ReadRows, read_all, refusal
 from assay.evaluate.benchmarks.benchmark import Benchmark, Item, ScoredItem
-from assay.evaluate.benchmarks.rows import scores
+from assay.evaluate.stored_numbers import place_of, scores, whole_numbers
 
 OURS = ("row", "rewards", "good", "cluster")
 """Fields that only Assay's own lines have together."""
 
 
-@dataclass(slots=True)
-class StoredScores:
-    """What a file of scores holds."""
+@dataclass(frozen=True, slots=True)
+class InputRead:
+    """The input that items were read from; each field as in `results.json`."""
 
-    scored: list[ScoredItem] = field(default_factory=list)
-    skipped: list[SkippedRow] = field(default_factory=list)
-    bad_rows: list[BadRow] = field(default_factory=list)
-    num_rows: int = 0
-    is_partial: bool = False
-    fingerprint: str = ""
+    input: str
+    input_sha256: str
+    split: str | None = None
+
+
+@dataclass(slots=True)
+class StoredItems(ReadRows[ScoredItem | SkippedRow]):
+    """What a file of scores holds.
+
+    Attributes:
+        read: the input of all items, where the file names it.
+        rows_fingerprint: SHA-256 of everything but rewards: equal for the same items in one order.
+    """
+
+    read: InputRead | None = None
+    rows_fingerprint: str = ""
 
 
 def lines_of(
@@ -41,11 +52,13 @@ def lines_of(
     scored: Sequence[ScoredItem],
     skipped: Sequence[SkippedRow],
     *,
+    read: InputRead | None = None,
     is_partial: bool = False,
 ) -> Iterator[str]:
     """`items.jsonl`: scored items with their rows, then the places of items that were left out.
 
-    Where a limit left rows unread, the last line says so.
+    The last line is of the whole file: the input that was read, and whether a limit left rows of
+    it unread. There is none where there is nothing to say.
     """
     for each in scored:
         item = each.item
@@ -65,8 +78,10 @@ def lines_of(
     for row in skipped:
         line = {"benchmark": benchmark.name, "row": str(row.source), "skipped": row.reason}
         yield json.dumps(line, ensure_ascii=False) + "\n"
-    if is_partial:
-        yield json.dumps({"benchmark": benchmark.name, "partial": True}) + "\n"
+    if read is not None or is_partial:
+        about = {} if read is None else asdict(read)
+        last = {"benchmark": benchmark.name, **about, "partial": is_partial}
+        yield json.dumps(last, ensure_ascii=False) + "\n"
 
 
 def read_scores(
@@ -75,7 +90,7 @@ def read_scores(
     *,
     limit: int | None = None,
     on_bad_row: Literal["error", "skip"] = "error",
-) -> StoredScores:
+) -> StoredItems:
     """Read `items.jsonl`, or a file of scores that the authors' scripts have written.
 
     Raises:
@@ -84,34 +99,63 @@ def read_scores(
     """
     source = DataSource(path)
     [*parts] = locate(source)
-    found = StoredScores()
     digest = hashlib.sha256()
     single = parts[0].path if len(parts) == 1 and parts[0].kind == "json" else None
     columns = None if single is None else _columns(single, path)
-    rows = read_rows(source, digest.update) if columns is None else iter(columns)
-    for row in rows:
-        if found.num_rows == limit:
-            found.is_partial = True
-            break
-        if isinstance(row, Row) and row.fields == {"benchmark": benchmark.name, "partial": True}:
-            found.is_partial = True
-            continue
-        found.num_rows += 1
-        if isinstance(row, BadRow):
-            found.bad_rows.append(row)
-            continue
+    last: list[JsonObject] = []
+
+    def rows() -> Iterator[Row | BadRow]:
+        """All but the line that is of the whole file; of files put together there are several."""
+        for row in read_rows(source, digest.update) if columns is None else columns:
+            if isinstance(row, Row) and _is_last(benchmark, row.fields):
+                last.append(row.fields)
+            else:
+                yield row
+
+    def read(row: Row) -> ScoredItem | SkippedRow | BadRow:
         try:
-            one = _one(benchmark, row.fields, row.source)
+            return _one(benchmark, row.fields, row.source)
         except DataError as error:
-            found.bad_rows.append(bad_row(row.source, error, row.raw))
-            continue
-        (found.skipped if isinstance(one, SkippedRow) else found.scored).append(one)  # type: ignore[arg-type]
+            return bad_row(row.source, error, row.raw)
+
+    found: ReadRows[ScoredItem | SkippedRow] = read_all(rows(), read, limit=limit)
     if columns is not None and single is not None:
         digest.update(single.read_bytes())
-    found.fingerprint = digest.hexdigest()
-    if found.bad_rows and (on_bad_row == "error" or not found.scored):
-        raise bad_rows_error(found.bad_rows)
-    return found
+    if found.bad_rows and (on_bad_row == "error" or not found.good):
+        raise refusal(found.bad_rows)
+    return StoredItems(
+        found.good,
+        found.bad_rows,
+        found.is_partial or any(line["partial"] is True for line in last),
+        digest.hexdigest(),
+        _input_read(last[0]) if len(last) == 1 else None,
+        _rows_fingerprint(found.good),
+    )
+
+
+def _is_last(benchmark: Benchmark, row: JsonObject) -> bool:
+    return row.get("benchmark") == benchmark.name and "partial" in row and "row" not in row
+
+
+def _input_read(last: JsonObject) -> InputRead | None:
+    input, fingerprint, split = (last.get(field.name) for field in fields(InputRead))
+    if not isinstance(input, str) or not isinstance(fingerprint, str):
+        return None
+    return InputRead(input, fingerprint, split if isinstance(split, str) else None)
+
+
+def _rows_fingerprint(rows: Sequence[ScoredItem | SkippedRow]) -> str:
+    """Of what items are, and in which order; not of rewards, and not of the path of their file."""
+    digest = hashlib.sha256()
+    for row in rows:
+        if isinstance(row, SkippedRow):
+            about: tuple[object, ...] = (row.source.line,)
+        else:
+            item = row.item
+            about = (item.source.line, item.id, item.subset, item.good, item.num_responses)
+            about += (item.cluster, sorted(item.labels.items()))
+        digest.update(repr(about).encode())
+    return digest.hexdigest()
 
 
 def _one(benchmark: Benchmark, row: JsonObject, place: Source) -> ScoredItem | SkippedRow:
@@ -131,11 +175,16 @@ def _ours(benchmark: Benchmark, row: JsonObject) -> ScoredItem | SkippedRow:
             f"holds scores of the benchmark {row.get('benchmark')}",
             mend=f"give --benchmark {row.get('benchmark')}",
         )
-    place = _place(as_text(row["row"], "row"))
+    place = place_of(as_text(require(row, "row"), "row"))
     if "skipped" in row:
         return SkippedRow(place, as_text(row["skipped"], "skipped"))
-    rewards = scores(row, "rewards")
-    good = _whole_numbers(row, "good")
+    rewards, num_tokens = scores(row, "rewards"), whole_numbers(row, "num_tokens")
+    if num_tokens and len(num_tokens) != len(rewards):
+        raise DataError(
+            f"'num_tokens' holds {len(num_tokens)} counts of {len(rewards)} rewards",
+            mend="keep it as it was written",
+        )
+    good = whole_numbers(row, "good")
     labels, data = row.get("labels"), row.get("data")
     if not isinstance(labels, dict) or not isinstance(data, dict):
         raise wrong_type("labels" if isinstance(data, dict) else "data", None, "an object")
@@ -155,7 +204,8 @@ def _ours(benchmark: Benchmark, row: JsonObject) -> ScoredItem | SkippedRow:
         row=data,
         group=_group(benchmark, data, place, len(rewards)),
     )
-    return ScoredItem(item, rewards, _whole_numbers(row, "num_tokens"))
+    benchmark.check(item)
+    return ScoredItem(item, rewards, num_tokens)
 
 
 def _group(benchmark: Benchmark, data: JsonObject, place: Source, count: int) -> Group | None:
@@ -165,20 +215,6 @@ def _group(benchmark: Benchmark, data: JsonObject, place: Source, count: int) ->
     except DataError:
         return None  # A row of a table, whose cells are only text by now.
     return group if group is not None and len(group.responses) == count else None
-
-
-def _whole_numbers(row: JsonObject, field: str) -> tuple[int, ...]:
-    value = require(row, field)
-    if not isinstance(value, list) or any(type(each) is not int for each in value):
-        raise wrong_type(field, value, "a list of whole numbers")
-    return tuple(value)
-
-
-def _place(text: str) -> Source:
-    file, _, line = text.rpartition(":")
-    if not line.isdigit():
-        raise DataError(f"'row' is '{text[:40]}', not FILE:LINE", mend="keep it as it was written")
-    return Source(file, int(line))
 
 
 def _columns(path: Path, name: str) -> list[Row] | None:

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.consoles import console
+from assay.evaluate.outputs import write_all
 from assay.evaluate.probe.scoring import Probed
 from assay.evaluate.probe.transforms import Transform
-from assay.files import text_output
 
 _WIDTH = 100
 _EXPECTED = {"down": "falls", "not_up": "no rise", "none": "stays"}
@@ -107,17 +107,15 @@ def verdict_lines(found: dict[str, Any]) -> list[str]:
 
 
 def write_probe(found: dict[str, Any], probed: Probed, directory: Path) -> None:
-    """Write `probe.jsonl`, every scored answer, then `probe.json`, all numbers.
+    """Write `probe.json`, all numbers, and `probe.jsonl`, every scored answer.
 
     Raises:
         OutputError: no space, no permission.
     """
-    with text_output(directory / "probe.jsonl") as file:
-        for row in _rows(probed, found["reward_sd"]):
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    with text_output(directory / "probe.json") as file:
-        text = json.dumps(found, ensure_ascii=False, indent=2)
-        file.write(text + "\n")
+    text = json.dumps(found, ensure_ascii=False, indent=2)
+    rows = _rows(probed, found["reward_sd"])
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_all(directory, {"probe.json": (text, "\n"), "probe.jsonl": lines})
 
 
 def _rows(probed: Probed, sd: float) -> Iterator[dict[str, Any]]:
@@ -148,7 +146,7 @@ def _margin_of(found: dict[str, Any]) -> str:
     if median is None:
         return ""
     if median <= 0:
-        return f"; median margin {median:.4g}, no scale"
+        return f"; median margin {median:.4g}, so no shift is given in margins"
     return f"; typical margin {median:.4g}, of {found['num_margins']}"
 
 

@@ -14,7 +14,6 @@ from assay.data.rendering import Rendered, TokenIds
 from assay.errors import AssayError
 from assay.evaluate.probe.subjects import Base, Subject
 from assay.evaluate.probe.transforms import Transform
-from assay.notices import notice
 
 if TYPE_CHECKING:
     from assay.model.reward_model import RewardModel
@@ -112,9 +111,10 @@ def score_subjects(
         ResourceError: out of memory.
     """
     from assay.evaluate.evaluator import score_window
+    from assay.evaluate.opening import say_what_was_read
 
     found = Probed(left_out={transform.name: Counter() for transform in transforms})
-    specials = 0
+    specials = thoughts = 0
     for start in range(0, len(subjects), _WINDOW):
         window = subjects[start : start + _WINDOW]
         plans = [_plan(subject, transforms) for subject in window]
@@ -122,11 +122,13 @@ def score_subjects(
         rendered = iter(rendered_or_refused(model.renderer, pairs))
         read = [[next(rendered) for _ in plan.group.responses] for plan in plans]
         originals = [
-            row[places.original]
+            (plan.group.responses[places.original], text)
             for plan, row in zip(plans, read, strict=True)
             for places in plan.places
+            if isinstance(text := row[places.original], Rendered)
         ]
-        specials += sum(x.specials_in_content for x in originals if isinstance(x, Rendered))
+        specials += sum(text.specials_in_content for _, text in originals)
+        thoughts += sum(model.renderer.leaves_out_thoughts(x, t.text) for x, t in originals)
         fits = [[_ids_or_reason(text, max_length) for text in row] for row in read]
         scored = [
             EncodedGroup(plan.group, tuple(ids for ids in row if not isinstance(ids, str)))
@@ -137,11 +139,7 @@ def score_subjects(
             values = [None if isinstance(ids, str) else next(rewards) for ids in row]
             _take(found, plan, row, values, number)
         progress(len(window))
-    if specials:
-        notice(
-            f"{specials} special tokens are written out inside messages; "
-            f"read as: {model.renderer.special_tokens}"
-        )
+    say_what_was_read(model, specials=specials, thoughts=thoughts)
     return found
 
 

@@ -1,0 +1,140 @@
+"""What gives rewards: a model, or several things put together, behind one interface."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from assay.data.formats import Scorable
+from assay.data.records import Group
+from assay.data.store.settings import tokenizer_hash
+from assay.errors import AssayError
+from assay.model.reward_model import RewardModel
+from assay.score.scorer import RowScores, reading_limit, refusals, score_or_refuse
+
+
+class Rewarder(Protocol):
+    """Gives each response of each item a reward, or an error in the place of the item."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What each written row says of it."""
+
+    @property
+    def engine(self) -> str:
+        """How it computes, for the summary."""
+
+    @property
+    def template(self) -> str:
+        """The name of what it reads with, for messages."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens that went through a model's layers so far."""
+
+    def text(self, group: Group, response: int) -> str:
+        """What is read of a response; of several models, by the first."""
+
+    def identity(self) -> dict[str, Any]:
+        """By name, all that decides its rewards but for the last bits."""
+
+    def check_length(self, max_length: int | None) -> None:
+        """See that it can read so many tokens.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
+    def refusals(
+        self, items: Sequence[Scorable], max_length: int | None
+    ) -> list[AssayError | None]:
+        """Why each item cannot be scored, or None."""
+
+    def score(
+        self,
+        items: Sequence[Scorable],
+        max_length: int | None,
+        progress: Callable[[float], object] | None,
+    ) -> list[RowScores | AssayError]:
+        """Rewards of each item; `progress` is told which share is done."""
+
+
+class OneModel:
+    """The raw rewards of one model, under the name that the user gave it."""
+
+    def __init__(self, model: RewardModel, name: str) -> None:
+        self.model = model
+        self.name = name
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The model's name and the hash of its template."""
+        return {"model": self.name, "template_hash": self.model.renderer.template.hash}
+
+    @property
+    def engine(self) -> str:
+        """The engine's name."""
+        return self.model.engine.name
+
+    @property
+    def template(self) -> str:
+        """The template's name."""
+        return self.model.renderer.template.name
+
+    @property
+    def computed_tokens(self) -> int:
+        """As the model counts them."""
+        return self.model.computed.tokens
+
+    def text(self, group: Group, response: int) -> str:
+        """The rendered conversation."""
+        return self.model.renderer.render(group, response).text
+
+    def identity(self) -> dict[str, Any]:
+        """Weights, tokenizer and template by their hashes, and how they are used."""
+        model, renderer = self.model, self.model.renderer
+        return {
+            "model": self.name,
+            "weights": weights_hash(model),
+            "reward offset": model.metadata.reward_offset,
+            "tokenizer": tokenizer_hash(renderer),
+            "template": renderer.template.hash,
+            "special tokens": renderer.special_tokens,
+            "thinking": renderer.thinking,
+            "engine": model.engine.name,
+            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+            "device": model.device.type,
+        }
+
+    def check_length(self, max_length: int | None) -> None:
+        """Compare with the model's context."""
+        reading_limit(self.model, max_length)
+
+    def refusals(
+        self, items: Sequence[Scorable], max_length: int | None
+    ) -> list[AssayError | None]:
+        """By rendering, without a forward pass."""
+        return refusals(self.model, items, max_length=max_length)
+
+    def score(
+        self,
+        items: Sequence[Scorable],
+        max_length: int | None,
+        progress: Callable[[float], object] | None,
+    ) -> list[RowScores | AssayError]:
+        """In packs of the model's engine; equal sequences are computed once."""
+        return score_or_refuse(self.model, items, max_length=max_length, progress=progress)
+
+
+def weights_hash(model: RewardModel) -> str:
+    """32 hex digits of a hash of all weights as they are in memory, with names and kinds."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(raw.numpy().data)
+    return digest.hexdigest()[:32]
