@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from assay.data.audit.lengths import Histogram
 from assay.data.audit.shortcuts import Shortcut
 from assay.data.audit.thresholds import SHORTCUT_CARE
+from assay.pages.svg import label, svg
 
 Counts = Mapping[str, int] | Mapping[int, int]
 """How often each value occurs."""
@@ -26,7 +26,7 @@ def histogram(bins: Histogram, unit: str) -> str:
         parts.append(
             f'<line class="grid" x1="{left}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
-        parts.append(_text(left - 6, y + 4, f"{round(highest * share)}", "end"))
+        parts.append(label(left - 6, y + 4, f"{round(highest * share)}", "end"))
     for number, pair in enumerate(zip(bins.chosen, bins.rejected, strict=True)):
         last = number == len(bins.chosen) - 1
         low, high = bins.edges[number], bins.edges[number + 1] - 1
@@ -41,9 +41,9 @@ def histogram(bins: Histogram, unit: str) -> str:
             )
     for number in range(0, len(bins.chosen), 5):
         x = left + slot * number
-        parts.append(_text(x, height - bottom + 16, f"{bins.edges[number]}", "middle"))
-    parts.append(_text(left + (_WIDTH - left) / 2, height - 6, f"{unit} of an answer", "middle"))
-    return _svg(height, f"lengths of answers in {bins.file}", parts)
+        parts.append(label(x, height - bottom + 16, f"{bins.edges[number]}", "middle"))
+    parts.append(label(left + (_WIDTH - left) / 2, height - 6, f"{unit} of an answer", "middle"))
+    return svg(_WIDTH, height, f"lengths of answers in {bins.file}", parts)
 
 
 def intervals(rules: Sequence[Shortcut]) -> str:
@@ -60,11 +60,11 @@ def intervals(rules: Sequence[Shortcut]) -> str:
             f'<line class="{kind}" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{top - 4}" '
             f'y2="{height - 4}"/>'
         )
-        parts.append(_text(x(mark), top - 8, f"{mark:g}", "middle"))
+        parts.append(label(x(mark), top - 8, f"{mark:g}", "middle"))
     for number, rule in enumerate(rules):
         y = top + row * (number + 0.5)
         loud = "loud" if rule.accuracy >= SHORTCUT_CARE and rule.low > 0.5 else "quiet"
-        parts.append(_text(left - 12, y + 4, rule.direction, "end"))
+        parts.append(label(left - 12, y + 4, rule.direction, "end"))
         parts.append(
             f'<line class="{loud}" x1="{x(rule.low):.1f}" x2="{x(rule.high):.1f}" '
             f'y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -73,8 +73,8 @@ def intervals(rules: Sequence[Shortcut]) -> str:
             f'<circle class="{loud}" cx="{x(rule.accuracy):.1f}" cy="{y:.1f}" r="5">'
             f"<title>{rule.accuracy:.3f} ({rule.low:.3f} to {rule.high:.3f})</title></circle>"
         )
-        parts.append(_text(_WIDTH - 46, y + 4, f"{rule.accuracy:.3f}", "start"))
-    return _svg(height, "accuracy of rules that read no meaning", parts)
+        parts.append(label(_WIDTH - 46, y + 4, f"{rule.accuracy:.3f}", "start"))
+    return svg(_WIDTH, height, "accuracy of rules that read no meaning", parts)
 
 
 def bars(counts: Counts, title: str) -> str:
@@ -86,22 +86,10 @@ def bars(counts: Counts, title: str) -> str:
     for number, (name, count) in enumerate(counts.items()):
         y = row * number
         size = (_WIDTH - left - 130) * count / highest
-        parts.append(_text(left - 10, y + 15, str(name), "end"))
+        parts.append(label(left - 10, y + 15, str(name), "end"))
         parts.append(
             f'<rect class="bar" x="{left}" y="{y + 4}" width="{max(size, 1):.1f}" '
             f'height="{row - 8}"/>'
         )
-        parts.append(_text(left + size + 8, y + 15, f"{count} ({count / total:.1%})", "start"))
-    return _svg(row * max(len(counts), 1) + 4, title, parts)
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _svg(height: float, title: str, parts: Sequence[str]) -> str:
-    inner = "".join(parts)
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{inner}</svg>"
-    )
+        parts.append(label(left + size + 8, y + 15, f"{count} ({count / total:.1%})", "start"))
+    return svg(_WIDTH, row * max(len(counts), 1) + 4, title, parts)

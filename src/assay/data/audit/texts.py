@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
+WORD = re.compile(f"[{_CJK}]|[^\\W_{_CJK}]+")
 
 _RANGES = (
     (0x41, 0x5A, "latin"),
@@ -57,7 +57,7 @@ def digest(text: str) -> bytes:
 
 def words(text: str) -> list[str]:
     """Runs of letters and digits; each Chinese, Japanese or Korean character is a word."""
-    return _WORD.findall(text)
+    return WORD.findall(text)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

@@ -1,0 +1,1 @@
+"""HTML pages that need nothing else: their style, escaping, tables and figures."""
