@@ -7,16 +7,20 @@ TORCH_SPEC ?=
 
 .PHONY: demo test test-mindrecord unit check torture bench-parity bench-trl bench-train \
   bench-train-grouped bench-train-lora bench-same-model bench-jade bench-score bench-prepare \
-  bench-prepare-scale clean
+  bench-prepare-scale bench-eval-metrics clean
 
 demo: $(VENV)/.installed
 	$(BIN)/assay demo
 
+# A process a core, each computing with one thread; whoever is idle takes tests from the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 \
+  --dist worksteal
+
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow and not model"
+	$(PYTEST) -m "not slow and not model"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests benchmarks scripts
@@ -34,6 +38,7 @@ test-mindrecord: $(VENV)/.installed-dev
 torture: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/torture_train.py
 	$(BIN)/python benchmarks/torture_prepare.py
+	$(BIN)/python benchmarks/torture_score.py
 
 # Our scores against transformers' own padded batches, SmolLM2, 200 real rows.
 bench-parity: $(VENV)/.installed-dev
@@ -65,6 +70,10 @@ bench-jade: $(VENV)/.installed-dev
 # Pairs a second of `assay prepare`'s work against TRL's own preparation, identical ids.
 bench-prepare: $(VENV)/.installed-dev .venv-trl/.installed
 	$(BIN)/python benchmarks/prepare_speed.py --trl-python .venv-trl/bin/python
+
+# Metrics and details of 50,000 generated comparisons.
+bench-eval-metrics: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/eval_metrics_speed.py
 
 # Two million generated pairs: memory of each process, time to the first batch. An hour.
 bench-prepare-scale: $(VENV)/.installed-dev

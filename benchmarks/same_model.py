@@ -93,6 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--steps", type=int, default=TRAINED // BATCH)
     parser.add_argument("--max-length", type=int, default=512, help="longer rows are left out")
+    parser.add_argument("--held-out", type=int, default=HELD_OUT, help="pairs for the margins")
     parser.add_argument("--output", type=Path, default=RESULTS / "same_model.json")
     arguments = parser.parse_args()
     if not arguments.trl_python.exists():
@@ -108,10 +109,13 @@ def split_pairs(arguments: argparse.Namespace, model: RewardModel) -> tuple[list
     encoded = encode_groups(groups, model.renderer, max_length=arguments.max_length).groups
     count = arguments.steps * BATCH
     known = {group.group.key for group in encoded[:count]}
-    unseen = [group for group in encoded[count:] if group.group.key not in known][:HELD_OUT]
-    if len(encoded) < count or len(unseen) < HELD_OUT:
-        raise SystemExit(f"{len(encoded)} pairs are too few for {count} and {HELD_OUT} others")
-    return [pair_of(group) for group in encoded[:count]], [pair_of(group) for group in unseen]
+    unseen = [group for group in encoded[count:] if group.group.key not in known]
+    held_out = unseen[: arguments.held_out]
+    if len(encoded) < count or len(held_out) < arguments.held_out:
+        raise SystemExit(
+            f"{len(encoded)} pairs are too few for {count} and {arguments.held_out} others"
+        )
+    return [pair_of(group) for group in encoded[:count]], [pair_of(group) for group in held_out]
 
 
 def add_reader(start: Path, weights: Path) -> None:

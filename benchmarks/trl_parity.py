@@ -119,6 +119,7 @@ def train_command(
     }
     if save_steps is not None:
         fields["train.save_steps"] = save_steps
+        fields["train.save_total_limit"] = arguments.steps // save_steps
     flags = [part for name, value in fields.items() for part in (f"--{name}", str(value))]
     subprocess.run([sys.executable, "-m", "assay", "train", *flags], check=True)
     lines = (run / "train_log.jsonl").read_text(encoding="utf-8").splitlines()

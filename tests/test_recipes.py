@@ -173,6 +173,7 @@ def _smaller(recipe: Recipe, base: Path, folder: Path) -> Recipe:
     return Recipe.model_validate(values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_twin_of_a_recipe_trains(path: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
     recipe = load_recipe(str(path))

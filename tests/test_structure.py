@@ -14,14 +14,14 @@ import assay
 SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
-    ("errors", "notices", "consoles", "files", "allocator", "cache"),
+    ("errors", "notices", "consoles", "files", "process", "cache", "pages"),
     ("strict", "loss_config", "config", "recipe", "fetch"),
     ("data",),
     ("tree",),
     ("losses", "model"),
     ("evaluate", "score"),
     ("train",),
-    ("demo",),
+    ("demo", "report", "serve"),
     ("cli", "__main__"),
 )
 """Imports run from later layers to earlier ones, and freely within a layer's own package."""
@@ -38,6 +38,7 @@ TORCH_FREE = (
     "assay.data.encoding",
     "assay.evaluate.metrics",
     "assay.evaluate.baselines",
+    "assay.report",
     "assay.train.plan",
     "assay.tree.layout",
     "assay.tree.packing",

@@ -46,7 +46,8 @@ def evaluate(assay: Assay, models: Models, write_rows: WriteRows, tmp_path: Path
     ) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
         file = rows if isinstance(rows, Path) else write_rows(rows)
         output = tmp_path / "out"
-        ran = assay("eval", "--model", models.reward, "--input", file, "--output", output, *flags)
+        fixed = ("--model", models.reward, "--input", file, "--output", output, "--overwrite")
+        ran = assay("eval", *fixed, *flags)
         assert ran.code == 0, ran.err
         results = strict_json((output / "results.json").read_text(encoding="utf-8"))
         lines = (output / "comparisons.jsonl").read_text(encoding="utf-8").splitlines()
@@ -297,6 +298,61 @@ def test_rows_from_stdin(assay: Assay, models: Models, evaluate: Any) -> None:
     assert running(ran.out) == running(evaluate(rows)[0])
 
 
+ABOUT_SCORES = {"scores", "rows_sha256"}
+
+
+def test_stored_scores_give_the_same_numbers_without_a_model(
+    evaluate: Any, assay: Assay, models: Models, tmp_path: Path
+) -> None:
+    """What `score` and what `eval` wrote of the rows; only lengths of prompts are not in them."""
+    rows = [row | {"prompt": f"q {n % 3}?"} for n, row in enumerate(cvalues_rows(9))]
+    file = tmp_path / "rows.jsonl"
+    _, results, comparisons = evaluate(rows)
+    scored, again = tmp_path / "scored.jsonl", tmp_path / "again"
+    assert assay("score", "--model", models.reward, "--input", file, "--output", scored).code == 0
+    from_eval = tmp_path / "out" / "comparisons.jsonl"
+    for scores in (scored, from_eval):
+        ran = assay("eval", "--scores", scores, "--output", again, "--overwrite")
+        assert ran.code == 0, ran.err
+        assert "accuracy" in ran.out
+        stored = strict_json((again / "results.json").read_text(encoding="utf-8"))
+        lines = (again / "comparisons.jsonl").read_text(encoding="utf-8").splitlines()
+        assert set(stored) == (METRICS | ABOUT | ABOUT_SCORES) - {
+            *("by_length", "template_hash", "max_length", "dtype", "engine")
+        }
+        assert (stored["model"], stored["scores"], stored["rows"]) == (None, str(scores), 9)
+        exact = scores == from_eval
+        for key in METRICS - {"by_length", "skipped", "calibration", "shortcuts"}:
+            if not isinstance(results[key], dict):
+                wanted = results[key] if exact else pytest.approx(results[key], abs=1e-5)
+                assert stored[key] == wanted, key
+        for mine, theirs in zip(map(strict_json, lines), comparisons, strict=True):
+            assert mine["margin"] == pytest.approx(theirs["margin"], abs=1e-5)
+            for key in ("result", "tags", "chosen_tokens", "prompt", "chosen", "group"):
+                assert mine[key] == theirs[key], key
+            assert (mine["row"] == theirs["row"]) == exact
+        assert stored["shortcuts"].keys() == results["shortcuts"].keys()
+        assert stored["by_tag"].keys() == results["by_tag"].keys()
+
+
+def test_results_that_are_there_are_kept_unless_asked(
+    evaluate: Any, assay: Assay, models: Models, tmp_path: Path
+) -> None:
+    evaluate([*cvalues_rows(2), {"promt": "?"}], "--on-bad-row", "skip")
+    out, file = tmp_path / "out", tmp_path / "rows.jsonl"
+    argv = ("eval", "--model", models.reward, "--input", file, "--output", out)
+    before = tree(tmp_path)
+    ran = assay(*argv)
+    assert (ran.code, len(ran.errors)) == (2, 1)
+    assert f"{out / 'results.json'}: is there already; add --overwrite" in ran.errors[0]
+    assert tree(tmp_path) == before
+    assert (out / "bad_rows.jsonl").exists()
+    (out / "notes.txt").write_text("mine")
+    evaluate(cvalues_rows(2))
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["comparisons.jsonl", "notes.txt", "results.json"]
+
+
 def test_all_checkpoints_of_a_run(
     assay: Assay, models: Models, write_rows: WriteRows, tmp_path: Path
 ) -> None:
@@ -318,6 +374,8 @@ def test_all_checkpoints_of_a_run(
     assert "step-2: checkpoint skipped: manifest.json is missing" in ran.err
     assert sorted(path.name for path in out.iterdir()) == ["step-1", "step-3", "step-4"]
     assert re.findall(r"^step-(\d): accuracy ", ran.out, re.MULTILINE) == ["1", "3", "4"]
+    again = assay(*evaluation, out, "--model", run, "--all-checkpoints")
+    assert "step-1/results.json: is there already" in again.errors[0]
     margins = set()
     for step in ("step-1", "step-3", "step-4"):
         alone = tmp_path / f"alone-{step}"

@@ -65,7 +65,8 @@ def place(tmp_path: Path) -> Path:
 
 def evaluated(assay: Assay, place: Path, model: Path, *flags: object) -> tuple[dict[str, Any], str]:
     out = place / "out"
-    ran = assay("eval", "--model", model, "--input", place / "rows.jsonl", "--output", out, *flags)
+    fixed = ("--input", place / "rows.jsonl", "--output", out, "--overwrite")
+    ran = assay("eval", "--model", model, *fixed, *flags)
     assert (ran.code, ran.errors) == (0, [])
     results: dict[str, Any] = json.loads((out / "results.json").read_text())
     return results, ran.err

@@ -33,7 +33,8 @@ def probe(assay: Assay, models: Models, write_rows: WriteRows, tmp_path: Path) -
     def run(rows: list[Any], *flags: object) -> tuple[Ran, dict[str, Any], list[dict[str, Any]]]:
         out = tmp_path / "out"
         path = write_rows(rows)
-        ran = assay("probe", "--model", models.reward, "--input", path, "--output", out, *flags)
+        fixed = ("--input", path, "--output", out, "--overwrite")
+        ran = assay("probe", "--model", models.reward, *fixed, *flags)
         if not (out / "probe.json").exists():
             return ran, {}, []
         lines = (out / "probe.jsonl").read_text(encoding="utf-8").splitlines()
@@ -50,6 +51,7 @@ def test_table_verdict_and_files(probe: Any) -> None:
         assert f"│ {name} " in ran.out
     assert "\nverdict: " in ran.out
     assert (found["rows"], found["num_prompts"], found["num_answers"]) == (6, 4, 4)
+    assert found["prompts_not_drawn"] == 2
     assert {row["transform"] for row in found["transforms"]} == set(NAMES)
     originals = {row["row"]: row for row in rows if row["transform"] is None}
     assert len(originals) == 4
@@ -98,6 +100,38 @@ def test_special_tokens_in_an_answer_are_read_as_the_model_reads_them(probe: Any
     assert ran.code == 0, ran.err
     assert "2 special tokens are written out inside messages; read as: text" in ran.err
     assert found["num_answers"] == 2
+
+
+def test_a_reasoning_that_nobody_reads_is_said(probe: Any, tmp_path: Path) -> None:
+    """ChatML writes `content` alone; what stands beside it is not scored, in any of the answers."""
+    rows = [
+        {
+            "prompt": f"q {n}?",
+            "responses": [
+                [{"role": "assistant", "content": f"a {n} b c d", "reasoning_content": "hm"}]
+            ],
+        }
+        for n in range(2)
+    ]
+    ran, _, _ = probe(rows, "--transform", "repeated")
+    assert ran.code == 0, ran.err
+    assert "leaves out the reasoning of 2 responses" in ran.err
+
+
+def test_results_that_are_there_are_kept(
+    probe: Any, assay: Assay, models: Models, write_rows: WriteRows, tmp_path: Path
+) -> None:
+    rows = [*cvalues_rows(3), {"prompt": 3}]
+    probe(rows, "--transform", "empty", "--on-bad-row", "skip")
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out"
+    argv = ("probe", "--model", models.reward, "--input", path, "--output", out)
+    with nothing_left_behind(tmp_path):
+        ran = assay(*argv)
+    assert (ran.code, len(ran.errors)) == (2, 1)
+    assert "probe.json: is there already; add --overwrite" in ran.errors[0]
+    assert (out / "bad_rows.jsonl").exists()
+    probe(cvalues_rows(3), "--transform", "empty")
+    assert sorted(path.name for path in out.iterdir()) == ["probe.json", "probe.jsonl"]
 
 
 def test_the_list_needs_no_model(assay: Assay) -> None:

@@ -24,6 +24,8 @@ from assay.data.sources import DataSource, locate
 from assay.errors import DataError, PullError
 from assay.fetch.record import read_record
 
+pytestmark = pytest.mark.slow
+
 HUBS = ["hf://", pytest.param("modelscope://", marks=pytest.mark.slow)]
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 DATA = {

@@ -18,6 +18,8 @@ from assay.model.loading import load_reward_model
 from assay.model.rewards import score_sequences
 from assay.score.scorer import score_items
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = (
     "{% for message in messages %}{{ message.role[0] }}{{ message.content }}{% endfor %}"
     "{{ '' if add_generation_prompt else eos_token }}"

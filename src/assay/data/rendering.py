@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TokenIds = tuple[int, ...]
 
-_THOUGHT = re.compile(r"<think>.*?</think>\s*", re.DOTALL)
+_SPACES = re.compile(r"\s*")
 _UNFINISHED = re.compile(r"\s*<think>")
 _KEYS_OF_THOUGHT = frozenset({"thinking", "reasoning"})
 """What some chat templates call it besides `reasoning_content`."""
@@ -123,6 +123,11 @@ class Renderer:
         """A text that is already rendered, read as it stands: nothing added, specials special."""
         return Rendered(text, self._encode([text])[0], 0)
 
+    def forget(self) -> None:
+        """Forget the texts that tokenising remembers."""
+        if self._encoder is not None:
+            self._encoder.forget()
+
     def prompt_text(self, group: Group) -> str:
         """The prompt alone, up to where an answer would begin."""
         messages = self._read(group.prompt)
@@ -213,13 +218,30 @@ def without_thinking(message: Message) -> Message:
     """
     if message.role != "assistant":
         return message
-    content = _THOUGHT.sub("", message.content)
+    content = _without_blocks(message.content)
     _, closed, after = content.rpartition("</think>")
     content = after.lstrip() if closed else content
     if _UNFINISHED.match(content):
         content = ""
     extra = {key: value for key, value in message.extra.items() if key not in _KEYS_OF_THOUGHT}
     return replace(message, content=content, reasoning_content=None, extra=extra)
+
+
+def _without_blocks(content: str) -> str:
+    """A text without `<think>` ... `</think>` and the spaces behind.
+
+    Not by one expression: it would look for an end from every beginning, for hours where a text has
+    a million of them.
+    """
+    kept, at = [], 0
+    while (start := content.find("<think>", at)) >= 0:
+        end = content.find("</think>", start)
+        if end < 0:
+            break
+        kept.append(content[at:start])
+        spaces = _SPACES.match(content, end + len("</think>"))
+        at = spaces.end() if spaces else end
+    return "".join([*kept, content[at:]])
 
 
 def thoughts_of(message: Message) -> list[str]:

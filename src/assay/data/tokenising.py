@@ -61,6 +61,11 @@ class MemoisedEncoder:
         self._learn(list(new))
         return [self._joined(pieces) for pieces in cut]
 
+    def forget(self) -> None:
+        """Forget all pieces: a server does not keep what people write."""
+        self._known.clear()
+        self._characters = 0
+
     def _learn(self, pieces: Sequence[str]) -> None:
         others = []
         for piece in pieces:

@@ -1,0 +1,1 @@
+"""The server: rewards over HTTP, in the words of those who ask for them."""

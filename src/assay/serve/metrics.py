@@ -1,0 +1,143 @@
+"""What the server tells of itself, for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_REWARDS = (-32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_REQUESTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own. Any thread may write."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        of_route, of_model = ("route",), ("model",)
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
+        self.requests = counter(
+            "assay_requests", "Requests by route and status.", ("route", "status")
+        )
+        self.seconds = histogram(
+            "assay_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            of_route,
+            buckets=_SECONDS,
+        )
+        self.in_flight = gauge("assay_requests_in_flight", "Requests without an answer.")
+        self.waiting = gauge("assay_queue_requests", "Requests that wait.", of_model)
+        self.held = gauge("assay_queue_tokens", "Tokens that wait or are computed.", of_model)
+        self.queue_seconds = histogram(
+            "assay_queue_seconds", "Before computing began.", of_model, buckets=_SECONDS
+        )
+        self.round_requests = histogram(
+            "assay_round_requests",
+            "Requests that were computed together.",
+            of_model,
+            buckets=_REQUESTS,
+        )
+        self.sequence_tokens = counter(
+            "assay_sequence_tokens",
+            "Tokens of all sequences, prompts counted with each response.",
+            of_model,
+        )
+        self.tree_tokens = counter(
+            "assay_tree_tokens", "Tokens that went through the model.", of_model
+        )
+        self.share_saved = gauge(
+            "assay_share_saved",
+            "Share of all sequence tokens that sharing saved since the start.",
+            of_model,
+        )
+        self.fill = histogram(
+            "assay_pass_fill", "Tokens of a pass over its budget.", of_model, buckets=_SHARES
+        )
+        self.reward = histogram(
+            "assay_reward", "Raw rewards, equal texts of a round once.", of_model,
+            buckets=_REWARDS,
+        )  # fmt: skip
+        self.truncated = counter("assay_truncated", "Sequences without their beginning.", of_model)
+        self.foreign = counter(
+            "assay_foreign", "Sequences with special tokens of other models.", of_model
+        )
+
+    def text(self) -> bytes:
+        """All of it as Prometheus reads it."""
+        return generate_latest(self.registry)
+
+    def of_model(self, name: str) -> ModelMeter:
+        """What the thread of a model writes to."""
+        return ModelMeter(self, name)
+
+
+class ModelMeter:
+    """The metrics of one model.
+
+    Args:
+        metrics: of the server.
+        model: its name.
+    """
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.model = model
+        self._waiting = metrics.waiting.labels(model)
+        self._held = metrics.held.labels(model)
+        self._queue_seconds = metrics.queue_seconds.labels(model)
+        self._round_requests = metrics.round_requests.labels(model)
+        self._sequence_tokens = metrics.sequence_tokens.labels(model)
+        self._tree_tokens = metrics.tree_tokens.labels(model)
+        self._share_saved = metrics.share_saved.labels(model)
+        self._fill = metrics.fill.labels(model)
+        self._reward = metrics.reward.labels(model)
+        self._truncated = metrics.truncated.labels(model)
+        self._foreign = metrics.foreign.labels(model)
+        self._sequences_so_far = self._computed_so_far = 0
+
+    def waiting(self, requests: int, tokens: int) -> None:
+        """What is in the queue."""
+        self._waiting.set(requests)
+        self._held.set(tokens)
+
+    def round(self, requests: int, waited: Sequence[float]) -> None:
+        """A round begins."""
+        self._round_requests.observe(requests)
+        for seconds in waited:
+            self._queue_seconds.observe(seconds)
+
+    def passed(self, fill: float) -> None:
+        """A pass is done."""
+        self._fill.observe(fill)
+
+    def tokens(self, of_sequences: int, computed: int) -> None:
+        """A round is done."""
+        self._sequence_tokens.inc(of_sequences)
+        self._tree_tokens.inc(computed)
+        self._sequences_so_far += of_sequences
+        self._computed_so_far += computed
+        if self._sequences_so_far:
+            self._share_saved.set(1 - self._computed_so_far / self._sequences_so_far)
+
+    def rewards(self, rewards: Sequence[float]) -> None:
+        """Rewards of a pass."""
+        for reward in rewards:
+            self._reward.observe(reward)
+
+    def read(self, truncated: int, foreign: int) -> None:
+        """Sequences of a request were read."""
+        self._truncated.inc(truncated)
+        self._foreign.inc(foreign)

@@ -1,0 +1,47 @@
+"""What answers of several protocols are made of."""
+
+from __future__ import annotations
+
+import base64
+import math
+import secrets
+from typing import Any
+
+import numpy as np
+
+from assay.serve.jobs import Scored
+
+
+def numbers(scored: Scored, use_activation: bool | None) -> list[float]:
+    """Raw rewards; their sigmoids where the body asks for an activation."""
+    return [sigmoid(reward) for reward in scored.rewards] if use_activation else scored.rewards
+
+
+def sigmoid(reward: float) -> float:
+    """1 / (1 + exp(-reward)), as float32 writes it."""
+    small = math.exp(-abs(reward))
+    value = 1 / (1 + small) if reward >= 0 else small / (1 + small)
+    return float(str(np.float32(value)))
+
+
+def encoded(value: float, encoding: str | None) -> list[float] | str:
+    """A vector of one number: a list, or base64 of little-endian float32."""
+    if encoding != "base64":
+        return [value]
+    return base64.b64encode(np.array([value], dtype="<f4").tobytes()).decode()
+
+
+def usage(scored: Scored) -> dict[str, Any]:
+    """Tokens, as OpenAI counts them."""
+    total = sum(scored.num_tokens)
+    return {
+        "prompt_tokens": total,
+        "total_tokens": total,
+        "completion_tokens": 0,
+        "prompt_tokens_details": None,
+    }
+
+
+def new_id(kind: str) -> str:
+    """An id for an answer."""
+    return f"{kind}-{secrets.token_hex(16)}"

@@ -1,0 +1,132 @@
+"""What bodies of several protocols ask with: texts, token ids, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from assay.data.formats.building import answer, row_group
+from assay.data.formats.messages import read_messages
+from assay.data.records import Message, Response, Source
+from assay.errors import AssayError
+from assay.serve.items import Conversation, Ids, Item, Text
+from assay.serve.refusals import Refusal, of_error
+
+Input = str | list[str] | list[int] | list[list[int]]
+"""A text, several, the token ids of one, or of several."""
+
+_REQUEST = Source("request", 1)
+
+
+def items_of_input(value: Input, field: str, *, begin: bool) -> tuple[Item, ...]:
+    """What an `input` asks to have scored.
+
+    Raises:
+        Refusal: it is empty.
+    """
+    if isinstance(value, str):
+        return (Text(value, field, begin),)
+    if not value:
+        raise Refusal(422, "is empty", param=field, mend="send at least one text")
+    if isinstance(value[0], int):
+        return (Ids(tuple(value), field),)
+    return tuple(
+        Text(one, f"{field}[{place}]", begin)
+        if isinstance(one, str)
+        else Ids(tuple(one), f"{field}[{place}]")  # type: ignore[arg-type]
+        for place, one in enumerate(value)
+    )
+
+
+def conversation(
+    messages: Sequence[dict[str, Any]],
+    *,
+    tools: list[dict[str, Any]] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> Conversation:
+    """A conversation whose turns behind the last user turn are the response.
+
+    Raises:
+        Refusal: a message is none, or there is no response.
+    """
+    turns = read("messages", messages)
+    users = [place for place, message in enumerate(turns) if message.role == "user"]
+    if not users:
+        raise Refusal(422, "holds no user turn", param="messages", mend="begin with the question")
+    behind = users[-1] + 1
+    return grouped(turns[:behind], [turns[behind:]], ["messages"], tools=tools, kwargs=kwargs)
+
+
+def read(field: str, value: object) -> tuple[Message, ...]:
+    """Messages of a body.
+
+    Raises:
+        Refusal: they are none.
+    """
+    try:
+        return read_messages(value, field)
+    except AssayError as error:
+        raise of_error(error, field) from None
+
+
+def grouped(
+    prompt: tuple[Message, ...],
+    responses: Sequence[tuple[Message, ...]],
+    fields: Sequence[str],
+    *,
+    tools: list[dict[str, Any]] | None = None,
+    kwargs: dict[str, Any] | None = None,
+) -> Conversation:
+    """A prompt with responses.
+
+    Raises:
+        Refusal: the prompt is empty, a response holds no answer, or `kwargs` are not for templates.
+    """
+    reserved = sorted(_RESERVED & (kwargs or {}).keys())
+    if reserved:
+        raise Refusal(
+            422,
+            f"'{reserved[0]}' decides how a text is rendered, which is the model's own affair",
+            param="chat_template_kwargs",
+            mend="leave it out",
+        )
+    found = []
+    for turns, field in zip(responses, fields, strict=True):
+        try:
+            found.append(answer(turns, field))
+        except AssayError as error:
+            raise of_error(error, field) from None
+    return _conversation(prompt, tuple(found), tuple(fields), tools, kwargs)
+
+
+def _conversation(
+    prompt: tuple[Message, ...],
+    responses: tuple[Response, ...],
+    fields: tuple[str, ...],
+    tools: list[dict[str, Any]] | None,
+    kwargs: dict[str, Any] | None,
+) -> Conversation:
+    try:
+        group = row_group(
+            _REQUEST,
+            prompt,
+            responses,
+            tools=tuple(tools) if tools else None,
+            template_kwargs=kwargs,
+        )
+    except AssayError:
+        raise Refusal(
+            422, "the prompt is empty", param="messages", mend="write the question"
+        ) from None
+    return Conversation(group, fields)
+
+
+_RESERVED = frozenset(
+    {
+        *("conversation", "messages", "tools", "documents", "chat_template", "tokenize"),
+        *("add_generation_prompt", "continue_final_message", "padding", "truncation"),
+        *("max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask"),
+        *("tokenizer_kwargs", "bos_token", "eos_token", "pad_token", "unk_token"),
+    }
+)
+"""What transformers takes besides a template's own variables."""

@@ -1,0 +1,294 @@
+"""From what a request asks to the sequences that the model reads: the renderer of scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from assay.data.formats.building import row_group
+from assay.data.records import Group, Response, Source
+from assay.data.rendering import Rendered, Renderer, TokenIds
+from assay.data.special_tokens import SpecialTokenGuard
+from assay.errors import AssayError, ConfigError, DataError
+from assay.model.reward_model import RewardModel
+from assay.serve.foreign_tokens import foreign_tokens
+from assay.serve.items import Asked, Conversation, Ids, Item, Reading, Text
+from assay.serve.limits import Limits
+from assay.serve.policy_templates import PolicyTemplate, messages_of, policy_template
+from assay.serve.refusals import Refusal, of_error
+
+NO_TEMPLATE = "none"
+"""The input template of texts that are already in the model's own."""
+
+REMEMBERED_TOKENS = 262_144
+"""Tokens after which the texts that tokenising remembers are forgotten."""
+
+_REQUEST = Source("request", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingOptions:
+    """How texts are taken.
+
+    Attributes:
+        input_template: the template that texts are in; `none` reads them as they stand.
+        special_tokens: what a special token of the model means that is written out inside a
+            message: `error` refuses it, `text` reads it as plain text, `special` as itself.
+        foreign_tokens: `flag` names special tokens of other models in the answer, `refuse`
+            answers 422.
+    """
+
+    input_template: str = NO_TEMPLATE
+    special_tokens: Literal["error", "text", "special"] = "error"
+    foreign_tokens: Literal["flag", "refuse"] = "flag"
+
+    def check(self) -> None:
+        """See that the template is known.
+
+        Raises:
+            DataError: it is not.
+        """
+        if self.input_template != NO_TEMPLATE:
+            policy_template(self.input_template)
+
+
+class Reader:
+    """Reads requests for one model. Used by one thread at a time.
+
+    Args:
+        model: gives tokenizer and template.
+        limits: of sequences and requests.
+        options: how texts are taken.
+
+    Raises:
+        ConfigError: a limit is beyond the model.
+    """
+
+    def __init__(self, model: RewardModel, limits: Limits, options: ReadingOptions) -> None:
+        own = model.renderer
+        policy: Literal["text", "special"] = (
+            "special" if options.special_tokens == "special" else "text"
+        )
+        self.renderer = Renderer(own.tokenizer, own.template, policy, own.thinking)
+        self.limit = limits.max_length or model.max_length
+        if self.limit > model.max_length:
+            raise ConfigError(
+                f"--max-length {self.limit} is beyond the model's context of {model.max_length} "
+                "tokens",
+                mend=f"give at most {model.max_length}",
+            )
+        self.num_ids = model.classifier.get_input_embeddings().num_embeddings
+        self._limits = limits
+        self._options = options
+        self.input_template = options.input_template
+        """The template of texts in requests that name none."""
+        tokenizer = own.tokenizer
+        self._remembered = 0
+        self._guard = SpecialTokenGuard(tokenizer)
+        self._own_tokens = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
+        self._begin = tokenizer.bos_token_id
+        added = tokenizer("")["input_ids"]
+        self._adds_begin = bool(added) and added[0] == self._begin
+
+    def read(self, asked: Asked) -> list[Reading]:
+        """The sequences of a request, in order.
+
+        Raises:
+            Refusal: with the field, and the limit by its name.
+        """
+        if asked.num_rewards > self._limits.max_responses:
+            raise Refusal(
+                422,
+                f"{asked.num_rewards} responses are more than the limit of "
+                f"{self._limits.max_responses} (max_responses)",
+                mend="send them in several requests",
+            )
+        policy = self._policy(asked.input_template or self.input_template)
+        items = [self._retemplated(item, policy) for item in asked.items]
+        for item in items:
+            self._check(item)
+        found = [reading for item in items for reading in self._read(item, asked)]
+        tokens = sum(len(reading.ids) for reading in found)
+        self._forget_after(tokens)
+        if tokens > self._limits.max_request_tokens:
+            raise Refusal(
+                422,
+                f"{tokens} tokens are more than the limit of {self._limits.max_request_tokens} "
+                "of one request (max_request_tokens)",
+                mend="send it in several requests",
+            )
+        return found
+
+    def _policy(self, name: str) -> PolicyTemplate | None:
+        if name == NO_TEMPLATE:
+            return None
+        try:
+            return policy_template(name)
+        except DataError as error:
+            raise of_error(error, "input_template") from None
+
+    def _retemplated(self, item: Item, policy: PolicyTemplate | None) -> Item:
+        """A text in a policy's template as the conversation that it holds."""
+        if not isinstance(item, Text) or policy is None:
+            return item
+        try:
+            messages = messages_of(item.text, policy)
+            group = row_group(_REQUEST, messages[:-1], (Response(messages[-1:]),))
+        except AssayError as error:
+            raise of_error(error, item.field) from None
+        return Conversation(group, (item.field,))
+
+    def _check(self, item: Item) -> None:
+        """See that no message writes out a special token, where that is refused."""
+        if not isinstance(item, Conversation) or self._options.special_tokens != "error":
+            return
+        group = item.group
+        parts = [("the prompt", group.prompt)]
+        parts += [
+            (field, response.messages)
+            for field, response in zip(item.fields, group.responses, strict=True)
+        ]
+        others = (group.tools, group.template_kwargs)
+        for place, messages in parts:
+            literals = self._guard.find(messages, *others)
+            others = (None, {})
+            if literals:
+                raise Refusal(
+                    422,
+                    f"the special token {literals[0]} of this model is written out inside a "
+                    "message",
+                    param=None if place == "the prompt" else place,
+                    mend="remove it; a server with --special-tokens-in-content text reads it as "
+                    "plain text",
+                )
+
+    def _read(self, item: Item, asked: Asked) -> list[Reading]:
+        if isinstance(item, Ids):
+            return [Reading(self._fitted_ids(item, asked), None, self._is_long(item.ids, asked))]
+        if isinstance(item, Text):
+            return [self._read_text(item, asked)]
+        try:
+            pairs = [(item.group, index) for index in range(len(item.group.responses))]
+            rendered = self.renderer.render_many(pairs)
+        except AssayError as error:
+            raise of_error(error, item.fields[0]) from None
+        foreign = self._foreign(item)
+        return [
+            Reading(
+                self._fitted(text, field, asked, item.group),
+                item.group.key,
+                self._is_long(text.ids, asked),
+                found,
+            )
+            for text, field, found in zip(rendered, item.fields, foreign, strict=True)
+        ]
+
+    def _read_text(self, item: Text, asked: Asked) -> Reading:
+        if not item.text:
+            raise Refusal(422, "is empty", param=item.field, mend="send a text")
+        rendered = self.renderer.render_text(item.text)
+        ids = self._with_one_begin(rendered.ids, add=item.begin)
+        if not ids:
+            raise Refusal(422, "has no token to score", param=item.field)
+        found = foreign_tokens(item.text, self._own_tokens, rendered=True)
+        self._refuse_foreign(found, item.field)
+        rendered = Rendered(item.text, ids, 0)
+        family = f"text {item.prompt}" if item.prompt else None
+        fitted = self._fitted(rendered, item.field, asked, None)
+        return Reading(fitted, family, self._is_long(ids, asked), found)
+
+    def _with_one_begin(self, ids: TokenIds, *, add: bool) -> TokenIds:
+        """A begin token where the tokenizer would add one and it is wanted, and never two."""
+        if self._begin is None:
+            return ids
+        first = 0
+        while ids[first : first + 2] == (self._begin, self._begin):
+            first += 1
+        ids = ids[first:]
+        if add and self._adds_begin and ids[:1] != (self._begin,):
+            return (self._begin, *ids)
+        return ids
+
+    def _foreign(self, item: Conversation) -> list[tuple[str, ...]]:
+        def of(messages: Sequence[object]) -> tuple[str, ...]:
+            text = "\n".join(getattr(message, "content", "") for message in messages)
+            return foreign_tokens(text, self._own_tokens)
+
+        prompt = of(item.group.prompt)
+        each = [
+            tuple(dict.fromkeys([*prompt, *of(response.messages)]))
+            for response in item.group.responses
+        ]
+        for found, field in zip(each, item.fields, strict=True):
+            self._refuse_foreign(found, field)
+        return each
+
+    def _refuse_foreign(self, found: tuple[str, ...], field: str) -> None:
+        if found and self._options.foreign_tokens == "refuse":
+            raise Refusal(
+                422,
+                f"holds {found[0]}, a special token of another model",
+                param=field,
+                mend="say which template the text is in (input_template), or send messages",
+            )
+
+    def _forget_after(self, tokens: int) -> None:
+        """Forget what tokenising remembers, now and then: texts of clients are not kept."""
+        self._remembered += tokens
+        if self._remembered > REMEMBERED_TOKENS:
+            self._remembered = 0
+            self.renderer.forget()
+
+    def _bound(self, asked: Asked) -> int:
+        return min(self.limit, asked.max_length or self.limit)
+
+    def _is_long(self, ids: TokenIds, asked: Asked) -> bool:
+        return len(ids) > self._bound(asked)
+
+    def _may_cut(self, count: int, field: str, asked: Asked) -> None:
+        if not (asked.cut or self._limits.over_length == "cut"):
+            raise Refusal(
+                422,
+                f"has {count} tokens with its prompt, more than the limit of "
+                f"{self._bound(asked)} (max_length)",
+                param=field,
+                mend="shorten it; with --over-length cut the prompt's beginning is left out",
+            )
+
+    def _fitted(self, text: Rendered, field: str, asked: Asked, group: Group | None) -> TokenIds:
+        """The ids that the model reads: what is too long loses its beginning, or is refused."""
+        ids, limit = text.ids, self._bound(asked)
+        if len(ids) <= limit:
+            return ids
+        self._may_cut(len(ids), field, asked)
+        if group is not None:
+            prompt = self.renderer.render_text(self.renderer.prompt_text(group)).ids
+            response = len(ids) - len(prompt)
+            if response > limit:
+                raise Refusal(
+                    422,
+                    f"has {response} tokens without its prompt, more than the limit of {limit} "
+                    "(max_length)",
+                    param=field,
+                    mend="shorten it: a response is never cut",
+                )
+        if ids[0] == self._begin and limit > 1:
+            return (ids[0], *ids[len(ids) - limit + 1 :])
+        return ids[len(ids) - limit :]
+
+    def _fitted_ids(self, item: Ids, asked: Asked) -> TokenIds:
+        ids = item.ids
+        if not ids:
+            raise Refusal(422, "is empty", param=item.field, mend="send at least one token id")
+        if not all(0 <= token < self.num_ids for token in ids):
+            raise Refusal(
+                422,
+                f"holds an id outside 0 to {self.num_ids - 1}",
+                param=item.field,
+                mend="tokenise with this model's tokenizer",
+            )
+        if len(ids) > self._bound(asked):
+            self._may_cut(len(ids), item.field, asked)
+            return ids[len(ids) - self._bound(asked) :]
+        return ids

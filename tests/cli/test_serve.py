@@ -1,0 +1,73 @@
+"""`assay serve`: what it refuses before it serves; tests/serve has the rest."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from running import Assay, Models
+
+from assay.cli.commands.serve import named_models
+from assay.errors import ConfigError
+
+
+def refused(assay: Assay, *argv: object) -> str:
+    ran = assay("serve", *argv)
+    assert ran.code == 2, ran.err
+    (line,) = ran.errors
+    return line
+
+
+def test_what_cannot_be_is_said_before_a_model_is_loaded(assay: Assay, tmp_path: Path) -> None:
+    nowhere = ("--model", tmp_path / "none")
+    assert "no such model directory" in refused(assay, *nowhere)
+    assert "known: align-anything, assay" in refused(assay, *nowhere, "--protocol", "vlm")
+    assert "did you mean 'llama3'" in refused(assay, *nowhere, "--input-template", "llama")
+    assert "cannot be read" in refused(assay, *nowhere, "--api-key-file", tmp_path / "keys")
+    assert "--tls-key without --tls-cert" in refused(assay, *nowhere, "--tls-key", "key.pem")
+    certificate = tmp_path / "cert.pem"
+    assert "No such file" in refused(assay, *nowhere, "--tls-cert", certificate)
+    certificate.write_text("none", encoding="utf-8")
+    assert "not a certificate and key" in refused(assay, *nowhere, "--tls-cert", certificate)
+    small = ("--max-queue-tokens", 10)
+    assert "only 10 may wait" in refused(assay, *nowhere, *small)
+    assert "max-body-bytes" in refused(assay, *nowhere, "--max-body-bytes", 2**40)
+
+
+def test_names() -> None:
+    assert named_models(["runs/a"], None) == {"runs/a": "runs/a"}
+    assert named_models(["a=runs/a", "b=runs/b=c"], None) == {"a": "runs/a", "b": "runs/b=c"}
+    assert named_models(["runs/a=b"], None) == {"runs/a=b": "runs/a=b"}
+    assert named_models(["runs/a"], "rm") == {"rm": "runs/a"}
+    with pytest.raises(ConfigError, match="two models"):
+        named_models(["a=x", "a=y"], None)
+    with pytest.raises(ConfigError, match="one name for several"):
+        named_models(["a=x", "b=y"], "rm")
+
+
+def test_a_path_with_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lr=1e-5").mkdir()
+    assert named_models(["lr=1e-5"], None) == {"lr=1e-5": "lr=1e-5"}
+
+
+def test_a_port_that_is_taken_is_said_first(assay: Assay, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(assay, "--model", tmp_path / "none", "--port", port)
+    assert f"cannot listen at 127.0.0.1:{port}" in line
+
+
+def test_limits_beyond_the_model(assay: Assay, models: Models) -> None:
+    line = refused(assay, "--model", models.reward, "--device", "cpu", "--max-length", 1000)
+    assert "beyond the model's context of 512" in line
+
+
+def test_without_the_extra(assay: Assay, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("assay.serve.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    line = refused(assay, "--model", models.reward)
+    assert "pip install 'assay[serve]'" in line
