@@ -14,7 +14,7 @@ import assay
 SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
-    ("errors", "notices", "consoles", "files", "process", "cache", "pages"),
+    ("errors", "notices", "consoles", "files", "process", "cache", "pages", "yaml_lines"),
     ("strict", "loss_config", "config", "recipe", "fetch"),
     ("data",),
     ("tree",),

@@ -8,7 +8,6 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from assay.config import Recipe, SourceConfig
 from assay.errors import ConfigError, together
+from assay.yaml_lines import Key, line_of, read_mapping
 
 _ELSEWHERE = {
     "per_device_train_batch_size": "set train.global_batch_size to per_device_train_batch_size x "
@@ -42,8 +42,6 @@ _ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".arrow", ".gz", ".zst
 
 _UNION_OPTION = re.compile(r"int|(literal|list)\[.*\]")
 """How pydantic names an option of a union inside the place of an error."""
-
-Path_ = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def load_recipe(
     if path is not None and path.startswith("-"):
         return load_recipe(None, [path, *flags], plugins=plugins)
     values: dict[str, Any] = {}
-    lines: dict[Path_, int] = {}
+    lines: dict[Key, int] = {}
     if path is not None:
         values, lines = _read_yaml(path)
     flagged = set()
@@ -106,7 +104,7 @@ def dump_recipe(recipe: Recipe) -> str:
     return text
 
 
-def _read_yaml(path: str) -> tuple[dict[str, Any], dict[Path_, int]]:
+def _read_yaml(path: str) -> tuple[dict[str, Any], dict[Key, int]]:
     if path.lower().endswith(_ROWS):
         raise ConfigError(
             "is a file of rows, and what comes first is a recipe",
@@ -114,63 +112,10 @@ def _read_yaml(path: str) -> tuple[dict[str, Any], dict[Path_, int]]:
             mend=f"name a YAML file whose data.train names it, or give --data.train {path} "
             "--model.path MODEL",
         )
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError("no such recipe", where=path, mend="check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot be read ({error})", where=path, mend="give a YAML file in UTF-8"
-        ) from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[Path_, int] = {}
-        _record_lines(node, (), lines, path)
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise ConfigError(
-            f"not valid YAML ({error.problem})", where=where, mend="mend this line or the one above"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"not valid YAML ({error})", where=path, mend="give a YAML file in UTF-8"
-        ) from None
-    except ValueError as error:  # a value that only looks like a date or a number
-        raise ConfigError(f"not valid YAML ({error})", where=path, mend="quote it") from None
-    except RecursionError:
-        raise ConfigError(
-            "nested too deeply, or within itself", where=path, mend="a recipe has 4 levels"
-        ) from None
-    if not isinstance(values, dict):
-        raise ConfigError(
-            "holds no recipe", where=path, mend="a recipe is a mapping with model, data, output_dir"
-        )
-    return values, lines
+    return read_mapping(path, "recipe", "a recipe is a mapping with model, data, output_dir")
 
 
-def _record_lines(node: Any, at: Path_, lines: dict[Path_, int], file: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*at, str(key.value))
-            line = key.start_mark.line + 1
-            if here in lines:
-                raise ConfigError(
-                    f"{'.'.join(here)} is given twice (first on line {lines[here]})",
-                    where=f"{file}:{line}",
-                    mend="keep one",
-                )
-            lines[here] = line
-            _record_lines(value, here, lines, file)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            here = (*at, str(index))
-            lines[here] = value.start_mark.line + 1
-            _record_lines(value, here, lines, file)
-
-
-def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[Path_, Any]]:
+def _parse_flags(flags: Sequence[str]) -> Iterator[tuple[Key, Any]]:
     queue = list(flags)
     while queue:
         flag = queue.pop(0)
@@ -199,7 +144,7 @@ def _flag_value(name: str, text: str) -> Any:
     return text if types.get(name) == "str|none" and value is not None else value
 
 
-def _assign(values: dict[str, Any], key: Path_, value: Any) -> None:
+def _assign(values: dict[str, Any], key: Key, value: Any) -> None:
     at = values
     for depth, part in enumerate(key[:-1], start=1):
         inner = at.setdefault(part, {})
@@ -217,15 +162,15 @@ def _assign(values: dict[str, Any], key: Path_, value: Any) -> None:
 
 
 def _explain(
-    error: ValidationError, path: str | None, lines: Mapping[Path_, int], flagged: set[Path_]
+    error: ValidationError, path: str | None, lines: Mapping[Key, int], flagged: set[Key]
 ) -> ConfigError:
     by_key = _by_key(error).items()
     return together([_problem(key, items, path, lines, flagged) for key, items in by_key])
 
 
-def _by_key(error: ValidationError) -> dict[Path_, list[dict[str, Any]]]:
+def _by_key(error: ValidationError) -> dict[Key, list[dict[str, Any]]]:
     """What is wrong with each key: several things where each option of a union refuses it."""
-    by_key: dict[Path_, list[dict[str, Any]]] = {}
+    by_key: dict[Key, list[dict[str, Any]]] = {}
     for item in error.errors():
         parts = [str(part) for part in item["loc"]]
         option = [n for n, part in enumerate(parts) if _UNION_OPTION.fullmatch(part)]
@@ -236,11 +181,11 @@ def _by_key(error: ValidationError) -> dict[Path_, list[dict[str, Any]]]:
 
 
 def _problem(
-    key: Path_,
+    key: Key,
     items: Sequence[dict[str, Any]],
     path: str | None,
-    lines: Mapping[Path_, int],
-    flagged: set[Path_],
+    lines: Mapping[Key, int],
+    flagged: set[Key],
 ) -> ConfigError:
     item = items[0]
     dotted = ".".join(key)
@@ -281,7 +226,7 @@ def _message(item: dict[str, Any]) -> str:
     return message[0].lower() + message[1:] if item["loc"] else message
 
 
-def _place(key: Path_, path: str | None, lines: Mapping[Path_, int], flagged: set[Path_]) -> str:
+def _place(key: Key, path: str | None, lines: Mapping[Key, int], flagged: set[Key]) -> str:
     if any(key[: len(flag)] == flag for flag in flagged):
         return f"--{'.'.join(key)}"
     inside = [flag for flag in flagged if flag[: len(key)] == key]
@@ -289,13 +234,10 @@ def _place(key: Path_, path: str | None, lines: Mapping[Path_, int], flagged: se
         return f"--{'.'.join(min(inside))}"
     if path is None:
         return "recipe"
-    for end in range(len(key), 0, -1):
-        if key[:end] in lines:
-            return f"{path}:{lines[key[:end]]}"
-    return path
+    return line_of(key, path, lines)
 
 
-def _nearest(key: Path_) -> str | None:
+def _nearest(key: Key) -> str | None:
     if key[-1] in _ELSEWHERE:
         return _ELSEWHERE[key[-1]]
     if any(part.isdigit() for part in key):
@@ -314,7 +256,7 @@ def _nearest(key: Path_) -> str | None:
     return f"did you mean '{near[0]}'?" if near else "see assay train --help"
 
 
-def _walk(schema: type[BaseModel], at: Path_) -> Iterator[RecipeField]:
+def _walk(schema: type[BaseModel], at: Key) -> Iterator[RecipeField]:
     for name, field in schema.model_fields.items():
         inner = _inner_schema(field.annotation)
         if inner is not None:
