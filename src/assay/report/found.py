@@ -92,7 +92,7 @@ def find(directory: Path, *, rows: int, probe: Path | None = None) -> Found:
         directory = directory.parent
     if not directory.is_dir():
         raise CheckpointError(
-            "there is no such directory",
+            "is no directory" if directory.exists() else "there is no such directory",
             where=directory,
             mend="name a run, or the --output of assay eval",
         )
