@@ -290,6 +290,8 @@ def test_values_that_python_has_not_matter_only_where_they_are_used(tmp_path: Pa
     nanoseconds = pa.array([1234567890123456789], pa.timestamp("ns", "UTC"))
     strange = {
         "nanoseconds": nanoseconds,
+        "whole": pa.array([1234567890123456000], pa.timestamp("ns", "UTC")),
+        "lasting": pa.array([1500], pa.duration("ns")),
         "late": pa.array([2**62]).cast(pa.timestamp("us")),
         "day": pa.array([2**30], pa.int32()).cast(pa.date32()),
         "long": pa.array([2**62], pa.duration("s")),
@@ -305,13 +307,15 @@ def test_values_that_python_has_not_matter_only_where_they_are_used(tmp_path: Pa
     (group,) = load_groups([DataSource(path)]).groups
     assert group.extra == {
         "nanoseconds": "2009-02-13 23:31:30.123456789Z",
+        "whole": "2009-02-13T23:31:30.123456+00:00",
+        "lasting": "1500",
         "late": "<value out of range: 4611686018427387904>",
         "day": "<value out of range: 1073741824>",
         "long": "4611686018427387904",
         "place": "<timestamp[us, tz=Mars/Olympus]>",
         "doubled": "<struct<k: int64, k: int64>>",
         "nested": {"n": 7, "at": ["2009-02-13 23:31:30.123456789Z"]},
-        "map": "<map<string, timestamp[ns]>>",
+        "map": {"k": "1970-01-01 00:00:00.000000001"},
     }
     for column in ("doubled", "late"):
         with pytest.raises(DataError, match="'chosen' holds bytes that are not UTF-8, or another"):

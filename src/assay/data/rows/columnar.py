@@ -142,6 +142,8 @@ def _values(column: Any) -> list[Any]:
     """
     from pyarrow import ArrowException
 
+    if _has_nanoseconds(column.type):
+        return [_value(scalar) for scalar in column]
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
@@ -153,22 +155,49 @@ def _values(column: Any) -> list[Any]:
 
 def _value(scalar: Any) -> Any:
     """A value as Python has it; `NotText` where it has none, as for the year 100 000."""
-    from pyarrow import ArrowException, ListScalar, MapScalar, StructScalar, string
+    from pyarrow import (
+        ArrowException,
+        ListScalar,
+        MapScalar,
+        StructScalar,
+        duration,
+        string,
+        timestamp,
+        types,
+    )
 
+    if not scalar.is_valid:
+        return None
     try:
-        return scalar.as_py()
+        if types.is_timestamp(scalar.type) and scalar.type.unit == "ns":
+            return scalar.cast(timestamp("us", scalar.type.tz)).as_py()
+        if types.is_duration(scalar.type) and scalar.type.unit == "ns":
+            return scalar.cast(duration("us")).as_py()
+        if not _has_nanoseconds(scalar.type):
+            return scalar.as_py()
     except UnicodeDecodeError:
         raise
     except (ArrowException, ValueError, OverflowError):
         pass
     if isinstance(scalar, StructScalar) and len(set(scalar)) == len(scalar):
         return {name: _value(inner) for name, inner in scalar.items()}
-    if isinstance(scalar, ListScalar) and not isinstance(scalar, MapScalar):
+    if isinstance(scalar, MapScalar):
+        return [(_value(entry["key"]), _value(entry["value"])) for entry in scalar.values]
+    if isinstance(scalar, ListScalar):
         return [_value(inner) for inner in scalar.values]
     try:
         return NotText(scalar.cast(string()).as_py())
     except ArrowException:
         return NotText(f"<{scalar.type}>")
+
+
+def _has_nanoseconds(kind: Any) -> bool:
+    """Whether values of an Arrow type are other objects in Python where pandas is installed."""
+    from pyarrow import types
+
+    if types.is_timestamp(kind) or types.is_duration(kind):
+        return bool(kind.unit == "ns")
+    return any(_has_nanoseconds(kind.field(at).type) for at in range(kind.num_fields))
 
 
 def _has_gaps(column: Any) -> bool:
