@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 # TORCH_SPEC=torch==2.13.0 takes the index's own build, for machines with a GPU.
 TORCH_SPEC ?=
 
-.PHONY: demo test test-mindrecord unit check torture bench-parity bench-trl bench-train \
+.PHONY: demo test test-mindrecord unit check torture bench bench-best-of bench-cold bench-int8 \
+  bench-utilisation bench-scale bench-serve bench-gpu bench-render fuzz-server bench-parity bench-trl bench-train \
   bench-train-grouped bench-train-lora bench-same-model bench-jade bench-score bench-prepare \
   bench-prepare-scale bench-eval-metrics clean
 
@@ -23,8 +24,8 @@ unit: $(VENV)/.installed-dev
 	$(PYTEST) -m "not slow and not model"
 
 check: $(VENV)/.installed-dev
-	$(BIN)/ruff format --check src tests benchmarks scripts
-	$(BIN)/ruff check src tests benchmarks scripts
+	$(BIN)/ruff format --check src tests benchmarks scripts examples
+	$(BIN)/ruff check src tests benchmarks scripts examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_recipes.py
 
@@ -40,9 +41,22 @@ torture: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/torture_prepare.py
 	$(BIN)/python benchmarks/torture_score.py
 
+# Rows of hh-rlhf for the benchmarks that take some (DATA=FILE): they are not shipped.
+DATA ?=
+DATA_FLAG := $(if $(DATA),--data $(DATA))
+
+# All that follow but the longest, one after another, then the tables of README.md and
+# docs/benchmarks.md. BENCH=--long takes them all, BENCH="--only score,cold" some. Two hours.
+bench: $(VENV)/.installed-dev
+	DATA="$(DATA)" VENV="$(VENV)" PYTHON="$(PYTHON)" $(BIN)/python benchmarks/suite.py $(BENCH)
+
+# The tables alone, from the results that are there.
+bench-render: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/render.py
+
 # Our scores against transformers' own padded batches, SmolLM2, 200 real rows.
 bench-parity: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/score_parity.py
+	$(BIN)/python benchmarks/score_parity.py $(DATA_FLAG)
 
 # Our losses against TRL's RewardTrainer, step by step; TRL gets an environment of its own.
 bench-trl: $(VENV)/.installed-dev .venv-trl/.installed
@@ -50,18 +64,19 @@ bench-trl: $(VENV)/.installed-dev .venv-trl/.installed
 
 # Pairs a second of `assay train` against TRL's RewardTrainer: two answers a prompt, then four.
 bench-train: $(VENV)/.installed-dev .venv-trl/.installed
-	$(BIN)/python benchmarks/train_speed.py --trl-python .venv-trl/bin/python
+	$(BIN)/python benchmarks/train_speed.py $(DATA_FLAG) --trl-python .venv-trl/bin/python
 
 bench-train-grouped: $(VENV)/.installed-dev .venv-trl/.installed
-	$(BIN)/python benchmarks/train_speed.py --grouped --groups 8 --trl-batch-size 12 --steps 1 --trl-python .venv-trl/bin/python
+	$(BIN)/python benchmarks/train_speed.py $(DATA_FLAG) --grouped --groups 8 \
+	  --trl-batch-size 12 --steps 1 --trl-python .venv-trl/bin/python
 
 # The same with adapters of rank 16.
 bench-train-lora: $(VENV)/.installed-dev .venv-trl/.installed
-	$(BIN)/python benchmarks/train_speed.py --lora --trl-python .venv-trl/bin/python
+	$(BIN)/python benchmarks/train_speed.py $(DATA_FLAG) --lora --trl-python .venv-trl/bin/python
 
 # 512 pairs trained by both: margins on 300 others, accuracy against minutes. 40 minutes.
 bench-same-model: $(VENV)/.installed-dev .venv-trl/.installed
-	$(BIN)/python benchmarks/same_model.py --trl-python .venv-trl/bin/python
+	$(BIN)/python benchmarks/same_model.py $(DATA_FLAG) --trl-python .venv-trl/bin/python
 
 # Five folds of a small Chinese data set, 64 training pairs each. 30 minutes.
 bench-jade: $(VENV)/.installed-dev
@@ -69,7 +84,7 @@ bench-jade: $(VENV)/.installed-dev
 
 # Pairs a second of `assay prepare`'s work against TRL's own preparation, identical ids.
 bench-prepare: $(VENV)/.installed-dev .venv-trl/.installed
-	$(BIN)/python benchmarks/prepare_speed.py --trl-python .venv-trl/bin/python
+	$(BIN)/python benchmarks/prepare_speed.py $(DATA_FLAG) --trl-python .venv-trl/bin/python
 
 # Metrics and details of 50,000 generated comparisons.
 bench-eval-metrics: $(VENV)/.installed-dev
@@ -79,9 +94,44 @@ bench-eval-metrics: $(VENV)/.installed-dev
 bench-prepare-scale: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/prepare_scale.py
 
-# Pairs a second of scoring against transformers' pipeline and vLLM with its prefix cache.
-bench-score: $(VENV)/.installed-dev .venv-vllm/.installed
-	$(BIN)/python benchmarks/score_speed.py --vllm-python .venv-vllm/bin/python
+# Pairs a second of scoring against transformers' pipeline, sentence-transformers' CrossEncoder and
+# vLLM with its prefix cache.
+bench-score: $(VENV)/.installed-dev .venv-st/.installed .venv-vllm/.installed
+	$(BIN)/python benchmarks/score_speed.py $(DATA_FLAG) --vllm-python .venv-vllm/bin/python \
+	  --st-python .venv-st/bin/python
+
+# Scoring 16 answers to a prompt, against the same.
+bench-best-of: $(VENV)/.installed-dev .venv-st/.installed .venv-vllm/.installed
+	$(BIN)/python benchmarks/best_of_speed.py $(DATA_FLAG) --vllm-python .venv-vllm/bin/python \
+	  --st-python .venv-st/bin/python
+
+# Scoring in 8 bits against float32: speed, and what becomes of the rewards.
+bench-int8: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/int8_speed.py $(DATA_FLAG)
+
+# A training step against the rate of its matrix products, and where the rest goes.
+bench-utilisation: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/utilisation.py $(DATA_FLAG)
+
+# `assay score` of 10 rows, from start to exit.
+bench-cold: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/cold_start.py
+
+# The server under load, and what serving costs against computing.
+bench-serve: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/serve_load.py
+
+# Exactness of the kernels and speed at 8B shapes, on a GPU (TORCH_SPEC takes a build for it).
+bench-gpu: $(VENV)/.installed-dev .venv-trl/.installed
+	$(BIN)/python benchmarks/gpu.py --trl-python .venv-trl/bin/python
+
+# 10,000 cases of the server's description and 10,000 broken requests. Seven minutes.
+fuzz-server: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/fuzz_server.py
+
+# How time and memory grow with pairs, prompts, answers and processes.
+bench-scale: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/scale.py
 
 $(VENV)/.torch: scripts/install-torch
 	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch $(VENV)
@@ -108,6 +158,15 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
 	  trl==1.16.0 transformers accelerate datasets peft safetensors
 	@touch $@
 
+.venv-st/.torch: scripts/install-torch
+	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-st
+	@touch $@
+
+.venv-st/.installed: .venv-st/.torch constraints.txt
+	.venv-st/bin/python -m pip install --quiet --constraint constraints.txt \
+	  sentence-transformers==6.2.0 transformers
+	@touch $@
+
 .venv-vllm/.torch: scripts/install-torch
 	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-vllm
 	@touch $@
@@ -120,4 +179,4 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-vllm build dist *.egg-info
+	rm -rf $(VENV) .venv-trl .venv-st .venv-vllm build dist *.egg-info

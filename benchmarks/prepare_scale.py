@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,12 @@ def prepare(folder: Path, rows: Path, workers: int) -> dict[str, Any]:
             whole, own = memory_of(number)
             peaks["peak_bytes"] = max(peaks["peak_bytes"], whole)
             peaks["peak_own_bytes"] = max(peaks["peak_own_bytes"], own)
-        time.sleep(0.5)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+    seconds = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"exit code {process.returncode}")
-    return {"seconds": time.perf_counter() - started, **peaks}
+    return {"seconds": seconds, **peaks}
 
 
 def family_of(parent: int) -> list[int]:

@@ -32,7 +32,7 @@ from typing import Any
 
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2
-from tables import bar, commit, print_bars, ratio, spread, write_table
+from tables import bar, commit, print_bars, ratio, spread
 
 from assay.data.loading import load_groups
 from assay.data.records import Message
@@ -85,7 +85,6 @@ def main() -> int:
     figures = summary(arguments, rounds) | {"commit": checked_out}
     print_bars(figures["bars"])
     write_result(arguments.output, figures, ("assay", "pyarrow", "tokenizers", "transformers"))
-    write_table(arguments.output.parent)
     return 0 if figures["same_ids"] else 1
 
 

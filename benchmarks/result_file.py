@@ -9,14 +9,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tables import commit
+
 RESULTS = Path(__file__).parent / "results"
 
 
 def write_result(path: Path, figures: dict[str, Any], packages: tuple[str, ...]) -> None:
-    """Write figures with machine and versions, whole or not at all."""
+    """Write figures with machine, versions and commit, whole or not at all.
+
+    A benchmark that takes long says itself on which commit it began.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    result = {"machine": machine(), "versions": versions(packages), **figures}
+    about = {"machine": machine(), "versions": versions(packages), "commit": commit()}
+    result = about | figures
     partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
     print(f"written: {path}")

@@ -10,8 +10,7 @@ are. Then both score the next 300 pairs whose prompts were not trained on.
 Bars: Pearson's r of the 300 margins at least 0.999; the largest difference of two margins at most
 2% of their standard deviation. Without a bar: accuracy against minutes of training, four points
 a side, beside the accuracy of taking the longer answer. One run of TRL takes half an hour on 2 idle
-cores, ours a quarter of that. Figures go to benchmarks/results/same_model.json and a table to
-same_model.md.
+cores, ours a quarter of that. Figures go to benchmarks/results/same_model.json.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from typing import Any
 from result_file import RESULTS, write_result
 from scipy.stats import pearsonr
 from starting_model import SMOLLM2, save_starting_model
-from tables import bar, commit, line, print_bars
+from tables import bar, commit, print_bars
 from trl_parity import BATCH, Pair, pair_of, pairs_in_order, train_command, train_trl
 
 from assay import RewardModel
@@ -79,9 +78,6 @@ def main() -> int:
     figures |= {"commit": checked_out, "trl_versions": theirs["versions"]}
     print_bars(figures["bars"])
     write_result(arguments.output, figures, ("assay", "torch", "transformers"))
-    table = arguments.output.with_suffix(".md")
-    table.write_text(table_of(figures), encoding="utf-8")
-    print(table.read_text(encoding="utf-8"))
     return 0
 
 
@@ -169,32 +165,6 @@ def summary(
 def won(margins: Sequence[float]) -> float:
     """Share of margins above 0; one of 0 is half won."""
     return statistics.fmean((margin > 0) + (margin == 0) / 2 for margin in margins)
-
-
-def table_of(figures: dict[str, Any]) -> str:
-    """Accuracy on the held-out pairs after so many minutes of training."""
-    points = figures["points"]
-    rows = [
-        [
-            str(ours["step"]),
-            f"{ours['minutes']:.1f}",
-            f"{theirs['minutes']:.1f}",
-            f"{ours['accuracy']:.3f}",
-            f"{theirs['accuracy']:.3f}",
-            f"{figures['longer_answer_accuracy']:.3f}",
-        ]
-        for ours, theirs in zip(points["assay"], points["trl"], strict=True)
-    ]
-    header = [
-        "step",
-        "minutes, Assay",
-        "minutes, TRL",
-        "accuracy, Assay",
-        "accuracy, TRL",
-        "longer answer",
-    ]
-    lines = [line(header), line(["---"] * len(header)), *map(line, rows)]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

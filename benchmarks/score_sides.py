@@ -1,4 +1,4 @@
-"""The sides of score_speed.py, a function each: load a model, then score the same texts on demand.
+"""The sides of the scoring benchmarks, a function each: load a model, then score texts on demand.
 
     python benchmarks/score_sides.py SIDE SETTINGS.json
 
@@ -8,7 +8,7 @@ all texts, answered by one JSON line {seconds, scores}. Answers leave through th
 that the process began with; whatever libraries print goes to standard error.
 
 SETTINGS holds three sets of texts, `warm`, `probe` and `timed`: each a file of rows, the texts that
-Assay's renderer makes of them, chosen before rejected, and their token ids.
+Assay's renderer makes of their answers, in two parts, too, and their token ids.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
+
+BATCH_SIZES = (1, 4, 8, 16)
+"""What a peer that pads may choose from."""
 
 Settings = dict[str, Any]
 Texts = dict[str, Any]
@@ -42,24 +45,28 @@ class Side:
 def load_assay(settings: Settings) -> Side:
     """Rows as `assay score` takes them; rendering and tokenising are in the time."""
     from assay import RewardModel
-    from assay.data.loading import load_groups
-    from assay.data.records import Group
+    from assay.data.formats import Scorable
+    from assay.data.scorable import scorable_rows
     from assay.data.sources import DataSource
+    from assay.process import settle
     from assay.score.scorer import score_items
 
+    settle()  # As the command does.
     options = {"engine": settings["engine"]} if settings["engine"] else {}
     model = RewardModel.load(settings["model"], device="cpu", dtype="float32", **options)
 
-    def groups_of(texts: Texts) -> list[Group]:
-        return load_groups([DataSource(texts["rows"])], group_by="row").groups
+    def items_of(texts: Texts) -> list[Scorable]:
+        return [
+            row[2] for row in scorable_rows(DataSource(texts["rows"])) if isinstance(row, tuple)
+        ]
 
-    def rewards(groups: list[Group]) -> list[float]:
-        return [score for row in score_items(model, groups) for score in row.scores]
+    def rewards(items: list[Scorable]) -> list[float]:
+        return [score for row in score_items(model, items) for score in row.scores]
 
-    rewards(groups_of(settings["warm"]))
-    timed = groups_of(settings["timed"])
-    engine = getattr(getattr(model, "engine", None), "name", None)
-    return Side(lambda: rewards(timed), {"engine": engine}, ("assay", "torch", "transformers"))
+    rewards(items_of(settings["warm"]))
+    timed = items_of(settings["timed"])
+    about = {"engine": model.engine.name}
+    return Side(lambda: rewards(timed), about, ("assay", "torch", "transformers"))
 
 
 def load_transformers(settings: Settings, by_length: bool) -> Side:
@@ -83,17 +90,53 @@ def load_transformers(settings: Settings, by_length: bool) -> Side:
         scores = dict(zip(order, (answer["score"] for answer in found), strict=True))
         return [scores[index] for index in range(len(order))]
 
+    batch_size, probed = best_batch_size(settings, rewards)
+    about = {"batch_size": batch_size, "sorted_by_length": by_length, "probe_seconds": probed}
+    return Side(lambda: rewards(settings["timed"], batch_size), about, ("torch", "transformers"))
+
+
+def load_cross_encoder(settings: Settings) -> Side:
+    """`CrossEncoder.predict` on prompt and answer; a probe finds its best batch size."""
+    import torch
+    from sentence_transformers import CrossEncoder  # type: ignore[import-not-found]
+
+    encoder = CrossEncoder(
+        settings["model"],
+        device="cpu",
+        activation_fn=torch.nn.Identity(),
+        model_kwargs={"dtype": torch.float32},
+        # With the model's template it would render the rendered text again.
+        processor_kwargs={"chat_template": None},
+    )
+    text, ids = settings["warm"]["parts"][0], settings["warm"]["ids"][0]
+    read = encoder.preprocess([text])["input_ids"][0].tolist()
+    if read != ids:
+        raise SystemExit(f"the cross-encoder reads {read}, not {ids}")
+
+    def rewards(texts: Texts, batch_size: int) -> list[float]:
+        found = encoder.predict(texts["parts"], batch_size=batch_size, show_progress_bar=False)
+        return [float(score) for score in found]
+
+    batch_size, probed = best_batch_size(settings, rewards)
+    about = {"batch_size": batch_size, "sorted_by_length": True, "probe_seconds": probed}
+    packages = ("sentence-transformers", "torch", "transformers")
+    return Side(lambda: rewards(settings["timed"], batch_size), about, packages)
+
+
+def best_batch_size(
+    settings: Settings, rewards: Callable[[Texts, int], list[float]]
+) -> tuple[int, dict[int, float]]:
+    """The fastest batch size for a peer that pads, and the better of two times for each."""
+    rewards(settings["warm"], 1)
+
     def probe(batch_size: int) -> float:
         began = time.perf_counter()
         rewards(settings["probe"], batch_size)
         return time.perf_counter() - began
 
-    rewards(settings["warm"], 1)
-    times = [{size: probe(size) for size in (1, 8, 16)} for _ in range(2)]
-    probed = {size: min(seconds[size] for seconds in times) for size in times[0]}
-    batch_size = min(probed, key=lambda size: probed[size])
-    about = {"batch_size": batch_size, "sorted_by_length": by_length, "probe_seconds": probed}
-    return Side(lambda: rewards(settings["timed"], batch_size), about, ("torch", "transformers"))
+    times = [{size: probe(size) for size in BATCH_SIZES} for _ in range(2)]
+    probed = {size: min(seconds[size] for seconds in times) for size in BATCH_SIZES}
+    return min(probed, key=lambda size: probed[size]), probed
 
 
 def load_vllm(settings: Settings, **options: Any) -> Side:
@@ -131,6 +174,7 @@ SIDES: dict[str, Callable[[Settings], Side]] = {
     "assay": load_assay,
     "transformers": partial(load_transformers, by_length=False),
     "transformers_sorted": partial(load_transformers, by_length=True),
+    "cross_encoder": load_cross_encoder,
     "vllm": load_vllm,
     "vllm_tuned": partial(load_vllm, block_size=32),
 }

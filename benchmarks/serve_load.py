@@ -8,8 +8,11 @@ r"""The server under load, and what serving costs against computing; float32, CP
 - load: a random tiny model, one thread; so many requests of so many clients at once in all
   protocols, of which 1% are malformed, 1% too large, and 1% from clients that go away. Every
   well-formed request has to be answered once with its own rewards (those computed here, to 1e-4),
-  none with a 5xx; resident memory of the server is read ten times on the way. The clients' share of
-  the processor time is told: it is time that the server did not have.
+  none with a 5xx; resident memory of the server is read ten times on the way. (Remembered prompts
+  may take 8 MiB, which are full soon, so that memory has no reason to grow.) The clients' share of
+  the processor time is told: it is time that the server did not have. Then it gets SIGTERM while
+  all clients ask on: what was sent while it took connections has to be answered, rightly too, and
+  it has to end with 0.
 - ratios: SmolLM2-135M with a seeded head. Texts of 256 tokens, a request each, all at once, against
   `score_sequences` on the same texts, rendering included; groups of 16 answers (128 tokens) to a
   prompt (128 tokens), sent as 16 single requests at once, a group after the other, against
@@ -18,7 +21,8 @@ r"""The server under load, and what serving costs against computing; float32, CP
 
 Bars: 85% of the offline rate, 60% of the rate of groups, 1.3 times the forward pass. A missed one
 is printed and is no error; wrong, lost or doubled answers and a 5xx are exit code 1. Figures go to
-benchmarks/results/serve_load.json. Takes five to ten minutes on 2 idle cores.
+benchmarks/results/serve_load.json; a part that is skipped stays there as it was. Takes five to ten
+minutes on 2 idle cores.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,8 +58,12 @@ from assay.model.rewards import score_sequences
 from assay.process import settle
 
 SEED = 42
+PARTS = ("load", "ratios")
 SCORES_AGREE = 1e-4
-MAX_BODY_BYTES = 50_000
+MAX_BODY_BYTES, PROMPT_CACHE_BYTES = 50_000, 8 * 2**20
+DRAIN_DELAY, MARGIN = 2.0, 0.5
+"""Seconds after SIGTERM in which connections are taken; and by which a connection that comes last
+may not have been taken, because the loop had others to take."""
 OWN_PACKAGES = ("torch", "transformers", "fastapi", "uvicorn", "h11", "httpx")
 TOKENS, ANSWERS, REPEATS = 256, 16, 5
 WORDS = (
@@ -67,25 +76,30 @@ WORDS = (
 def main() -> int:
     arguments = parsed()
     settle()
-    figures: dict[str, Any] = {"commit": commit(), "bars": {}}
-    faults: list[str] = []
+    place = RESULTS / "serve_load.json"
+    before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    figures: dict[str, Any] = {"bars": {}}
+    for part in PARTS:
+        if part in arguments.skip and part in before:
+            figures[part] = before[part]
     with tempfile.TemporaryDirectory() as scratch:
         if "load" not in arguments.skip:
             figures["load"] = asyncio.run(measure_load(arguments, Path(scratch)))
-            faults = figures["load"]["faults"]
         if "ratios" not in arguments.skip:
             figures["ratios"] = asyncio.run(measure_ratios(arguments, Path(scratch)))
-            found = figures["ratios"]
-            figures["bars"] = {
-                "served against offline": bar(found["served_over_offline"], 0.85),
-                "single requests of groups against groups": bar(found["singles_over_groups"], 0.6),
-                "one request against the forward pass": bar(
-                    found["request_over_forward"], 1.3, at_most=True
-                ),
-            }
+    faults = figures["load"]["faults"] if "load" not in arguments.skip else []
+    if "ratios" in figures:
+        found = figures["ratios"]
+        figures["bars"] = {
+            "served against offline": bar(found["served_over_offline"], 0.85),
+            "single requests of groups against groups": bar(found["singles_over_groups"], 0.6),
+            "one request against the forward pass": bar(
+                found["request_over_forward"], 1.3, at_most=True
+            ),
+        }
     print_bars(figures["bars"])
     print(*faults[:10], sep="\n")
-    write_result(RESULTS / "serve_load.json", figures, OWN_PACKAGES)
+    write_result(place, figures, OWN_PACKAGES)
     return 1 if faults else 0
 
 
@@ -97,16 +111,29 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, default=48, help="of the ratios")
     parser.add_argument("--groups", type=int, default=3, help="of the ratios")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the ratios")
-    parser.add_argument("--skip", action="append", default=[], choices=["load", "ratios"])
+    parser.add_argument("--skip", action="append", default=[], choices=PARTS)
     return parser.parse_args()
 
 
 # The server
 
 
+@dataclass
+class Server:
+    """A process that serves; `told` is when it was told to end."""
+
+    url: str
+    process: subprocess.Popen[str]
+    told: float | None = None
+
+    def end(self) -> None:
+        self.told = time.monotonic()
+        self.process.terminate()
+
+
 @contextmanager
-def server(model: Path, threads: int, *options: object) -> Iterator[str]:
-    """Its address; it has to end with 0."""
+def server(model: Path, threads: int, *options: object) -> Iterator[Server]:
+    """It has to end with 0."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "assay", "serve", "--model", f"rm={model}", "--port", "0"]
     process = subprocess.Popen(
@@ -121,10 +148,12 @@ def server(model: Path, threads: int, *options: object) -> Iterator[str]:
             break
     else:
         raise SystemExit(f"the server did not start: exit code {process.wait()}")
+    served = Server(line.split()[2], process)
     try:
-        yield line.split()[2]
+        yield served
     finally:
-        process.terminate()
+        if served.told is None:
+            served.end()
         code = process.wait(60)
         if code != 0:
             raise SystemExit(f"the server ended with {code}")
@@ -187,7 +216,9 @@ def chat(prompt: str, answer: str) -> str:
 def request(number: int) -> Asked:
     draw = random.Random(number)
     kind = number % 100
-    prompt = " ".join(draw.choices(WORDS, k=draw.randrange(5, 40))) + f" {draw.randrange(300)}?"
+    # Every second prompt comes back.
+    of_prompt = random.Random(-1 - number % 61) if number % 2 else draw
+    prompt = " ".join(of_prompt.choices(WORDS, k=of_prompt.randrange(5, 60))) + "?"
     answers = [" ".join(draw.choices(WORDS, k=draw.randrange(5, 60))) for _ in range(2)]
     texts = [chat(prompt, answer) for answer in answers]
     if kind == 17:
@@ -237,7 +268,9 @@ async def measure_load(arguments: argparse.Namespace, scratch: Path) -> dict[str
     memory: list[float] = []
     # A second thread has nothing to do in so small a model, and would wait for the clients' core.
     torch.set_num_threads(1)
-    with server(model, 1, "--max-body-bytes", MAX_BODY_BYTES) as url:
+    options = ("--max-body-bytes", MAX_BODY_BYTES, "--prompt-cache-bytes", PROMPT_CACHE_BYTES)
+    with server(model, 1, *options, "--drain-delay", DRAIN_DELAY) as served:
+        url = served.url
         own, began = time.process_time(), time.monotonic()
         theirs = metric(url, "process_cpu_seconds_total")
         for part in range(10):
@@ -248,9 +281,23 @@ async def measure_load(arguments: argparse.Namespace, scratch: Path) -> dict[str
         seconds = time.monotonic() - began
         own = time.process_time() - own
         theirs = metric(url, "process_cpu_seconds_total") - theirs
-        saved = metric(url, 'assay_share_saved{model="rm"}')
+        of_model = {
+            name: metric(url, f'assay_{name}{{model="rm"}}')
+            for name in (
+                "share_saved",
+                "prompt_cache_hits_total",
+                "prompt_cache_saved_tokens_total",
+            )
+        }
+        before = dict(found)
+        end = await until_the_end(served, found, arguments.clients)
+    offline = RewardModel.load(str(model), device="cpu")
+    faults = faults_in(offline, found)
+    faults += [f"lost {late:.2f} seconds after SIGTERM" for late in end["lost_too_early"]]
+    found = before
     latencies = sorted(answered.seconds for answered in found.values() if answered.status == 200)
     return {
+        "commit": commit(),
         "requests": arguments.requests,
         "clients": arguments.clients,
         "seconds": seconds,
@@ -262,10 +309,11 @@ async def measure_load(arguments: argparse.Namespace, scratch: Path) -> dict[str
         },
         "processor_seconds": {"server": theirs, "clients": own},
         "clients_share_of_processor_time": own / (own + theirs),
-        "share_saved": saved,
+        **of_model,
         "server_memory_mib": [round(value, 1) for value in memory],
         "memory_growth_after_first_tenth": memory[-1] / memory[0],
-        "faults": faults_in(RewardModel.load(str(model), device="cpu"), found),
+        "after_sigterm": end,
+        "faults": faults,
     }
 
 
@@ -277,28 +325,65 @@ async def send(url: str, numbers: range, clients: int) -> dict[int, Answered]:
 
         async def work() -> None:
             for number in left:
-                asked = request(number)
-                if not asked.path:
-                    await goes_away(url, asked.body)
-                    found[number] = Answered(0, [], 0)
-                    continue
-                began = time.monotonic()
-                raw = isinstance(asked.body, bytes)
-                given = {"content": asked.body} if raw else {"json": asked.body}
-                answer = await client.post(asked.path, **given)
-                seconds = time.monotonic() - began
-                rewards = rewards_in(answer.json()) if answer.status_code == 200 else []
-                found[number] = Answered(answer.status_code, rewards, seconds)
+                found[number] = await answered(client, request(number), url)
 
         await asyncio.gather(*[work() for _ in range(clients)])
     return found
 
 
+async def answered(client: httpx.AsyncClient, asked: Asked, url: str) -> Answered:
+    if not asked.path:
+        await goes_away(url, asked.body)
+        return Answered(0, [], 0)
+    began = time.monotonic()
+    raw = isinstance(asked.body, bytes)
+    given = {"content": asked.body} if raw else {"json": asked.body}
+    answer = await client.post(asked.path, **given)
+    seconds = time.monotonic() - began
+    rewards = rewards_in(answer.json()) if answer.status_code == 200 else []
+    return Answered(answer.status_code, rewards, seconds)
+
+
+async def until_the_end(served: Server, found: dict[int, Answered], clients: int) -> dict[str, Any]:
+    """Let clients ask on while the server is told to end, until none of them gets through."""
+    left = (number for number in count(len(found)) if request(number).path)
+    sent: list[float] = []
+    lost: list[float] = []
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=served.url, timeout=600, limits=limits) as client:
+
+        async def work() -> None:
+            for number in left:
+                began = time.monotonic()
+                try:
+                    found[number] = await answered(client, request(number), served.url)
+                except httpx.TransportError:
+                    lost.append(began)
+                    return
+                sent.append(began)
+
+        working = [asyncio.ensure_future(work()) for _ in range(clients)]
+        await asyncio.sleep(1)
+        served.end()
+        await asyncio.gather(*working)
+    assert served.told is not None
+    late = [began - served.told for began in lost]
+    return {
+        "answered": len(sent),
+        "of_these_sent_after_it": sum(began > served.told for began in sent),
+        "not_taken": len(lost),
+        "first_not_taken_seconds": min(late),
+        "lost_too_early": [began for began in late if began < DRAIN_DELAY - MARGIN],
+        "exit_code": served.process.wait(60),
+    }
+
+
 def faults_in(model: RewardModel, found: dict[int, Answered]) -> list[str]:
     """What is not as it has to be: statuses, and rewards that are not the text's own."""
     faults = []
-    for start in range(0, len(found), 2000):
-        numbers = range(start, min(start + 2000, len(found)))
+    everyone = sorted(found)
+    for start in range(0, len(everyone), 2000):
+        numbers = everyone[start : start + 2000]
         asked = {number: request(number) for number in numbers}
         texts = list(dict.fromkeys(text for one in asked.values() for text in one.texts))
         ids = [model.renderer.render_text(text).ids for text in texts]
@@ -323,22 +408,26 @@ async def measure_ratios(arguments: argparse.Namespace, scratch: Path) -> dict[s
     save_starting_model(SMOLLM2, scratch / "smollm2", max_length=2048)
     model = RewardModel.load(str(scratch / "smollm2"), device="cpu")
     draw = random.Random(SEED)
-    texts = [long_text(model, draw) for _ in range(arguments.texts)]
-    groups = [long_group(model, draw) for _ in range(arguments.groups)]
-    ids = [model.renderer.render_text(text).ids for text in texts]
+    # Of each round its own, and of the warming up: what came before would be remembered.
+    everything = range(arguments.rounds + 1)
+    texts = [[long_text(model, draw) for _ in range(arguments.texts)] for _ in everything]
+    groups = [[long_group(model, draw) for _ in range(arguments.groups)] for _ in everything]
+    alone = [[long_text(model, draw) for _ in range(REPEATS)] for _ in everything]
 
-    def offline() -> None:
-        score_sequences(model, [model.renderer.render_text(text).ids for text in texts])
+    def offline(turn: int) -> None:
+        score_sequences(model, [model.renderer.render_text(text).ids for text in texts[turn]])
 
-    def offline_groups() -> None:
-        for prompt, answers in groups:
+    def offline_groups(turn: int) -> None:
+        for prompt, answers in groups[turn]:
             model.score(prompt, answers)
 
-    def forward() -> None:
-        bare_passes(model, ids[0])
+    ids = [[model.renderer.render_text(text).ids for text in some] for some in alone]
 
-    with server(scratch / "smollm2", arguments.threads) as url:
-        async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+    def forward(turn: int) -> None:
+        bare_passes(model, ids[turn])
+
+    with server(scratch / "smollm2", arguments.threads) as served_by:
+        async with httpx.AsyncClient(base_url=served_by.url, timeout=600) as client:
 
             async def ask(*bodies: dict[str, Any]) -> None:
                 answers = await asyncio.gather(
@@ -346,16 +435,16 @@ async def measure_ratios(arguments: argparse.Namespace, scratch: Path) -> dict[s
                 )
                 assert {answer.status_code for answer in answers} == {200}
 
-            async def served() -> None:
-                await ask(*[{"texts": [text]} for text in texts])
+            async def served(turn: int) -> None:
+                await ask(*[{"texts": [text]} for text in texts[turn]])
 
-            async def singles() -> None:
-                for prompt, answers in groups:
+            async def singles(turn: int) -> None:
+                for prompt, answers in groups[turn]:
                     await ask(*[{"prompt": prompt, "responses": [answer]} for answer in answers])
 
-            async def requests() -> None:
-                for _ in range(REPEATS):
-                    await ask({"texts": [texts[0]]})
+            async def requests(turn: int) -> None:
+                for text in alone[turn]:
+                    await ask({"texts": [text]})
 
             pairs = {
                 "served_over_offline": (offline, served),
@@ -366,7 +455,8 @@ async def measure_ratios(arguments: argparse.Namespace, scratch: Path) -> dict[s
                 name: await turns(name, *sides, arguments.rounds) for name, sides in pairs.items()
             }
     inverse = [1 / value for value in ratios.pop("forward_over_request")]
-    figures: dict[str, Any] = {"rounds": arguments.rounds, "threads": torch.get_num_threads()}
+    figures: dict[str, Any] = {"commit": commit(), "rounds": arguments.rounds}
+    figures["threads"] = torch.get_num_threads()
     figures |= {"texts": arguments.texts, "groups": arguments.groups}
     for name, values in ratios.items():
         figures |= ratio(name, values)
@@ -374,26 +464,26 @@ async def measure_ratios(arguments: argparse.Namespace, scratch: Path) -> dict[s
 
 
 @torch.inference_mode()
-def bare_passes(model: RewardModel, ids: tuple[int, ...]) -> None:
-    for _ in range(REPEATS):
+def bare_passes(model: RewardModel, sequences: Sequence[tuple[int, ...]]) -> None:
+    for ids in sequences:
         model(model.engine.batch([ids], [0], model.pad_id, model.device))
 
 
 async def turns(
-    name: str, offline: Callable[[], None], served: Callable[[], Awaitable[None]], rounds: int
+    name: str, offline: Callable[[int], None], served: Callable[[int], Awaitable[None]], rounds: int
 ) -> list[float]:
     """Offline seconds over served ones of each round; each side has been warmed up."""
     found = []
-    offline()
-    await served()
+    offline(rounds)
+    await served(rounds)
     for number in range(rounds):
         seconds = {}
         for side in ("offline", "served") if number % 2 else ("served", "offline"):
             began = time.perf_counter()
             if side == "offline":
-                offline()
+                offline(number)
             else:
-                await served()
+                await served(number)
             seconds[side] = time.perf_counter() - began
         found.append(seconds["offline"] / seconds["served"])
         print(f"{name}: {statistics.median(found):.3f} {seconds}", flush=True)

@@ -1,46 +1,12 @@
-"""What the speed benchmarks share: medians with spread, bars, the commit, and one table of all.
-
-    .venv/bin/python benchmarks/tables.py
-
-reads benchmarks/results/*speed*.json and writes benchmarks/results/speed.md, a row for each peer of
-each benchmark. A result holds `pairs_per_second` by side; for each peer `ratio_vs_PEER` (Assay's
-speed in multiples of the peer's, the median over rounds), `..._min`, `..._max`; and `bars`.
-"""
+"""What benchmarks share: medians with spread, ratios, bars, the commit, lines of a table."""
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from result_file import RESULTS
-
-PEERS = {
-    "trl": "TRL",
-    "transformers": "transformers' pipeline",
-    "transformers_sorted": "the same, texts sorted by length",
-    "vllm": "vLLM with prefix cache, as installed",
-    "vllm_tuned": "the same, tuned for the machine",
-}
-HEADER = (
-    "benchmark",
-    "peer",
-    "its pairs/s",
-    "Assay's pairs/s",
-    "times as fast",
-    "bar",
-    "memory, share of the peer's",
-    "bar",
-)
-
-
-def main() -> int:
-    write_table(RESULTS)
-    return 0
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -78,67 +44,6 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
-def write_table(directory: Path) -> None:
-    """Render all speed results of a directory into its speed.md."""
-    results = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(directory.glob("*speed*.json"))
-    }
-    lines = [line(HEADER), line(["---"] * len(HEADER))]
-    lines += [line(cells) for name, result in results.items() for cells in rows_of(name, result)]
-    lines += ["", *(f"- {about(name, result)}" for name, result in results.items())]
-    table = directory / "speed.md"
-    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"written: {table}")
-
-
-def rows_of(name: str, result: dict[str, Any]) -> Iterator[list[str]]:
-    """One row for each peer that was measured: medians, in brackets smallest to largest."""
-    speeds, bars = result["pairs_per_second"], result["bars"]
-    for peer, called in PEERS.items():
-        faster, memory = f"ratio_vs_{peer}", f"memory_ratio_vs_{peer}"
-        if faster in result:
-            yield [
-                name.replace("_", " "),
-                called,
-                spread_cell(speeds[peer]),
-                spread_cell(speeds["assay"]),
-                ratio_cell(result, faster),
-                bar_cell(bars, faster),
-                ratio_cell(result, memory),
-                bar_cell(bars, memory),
-            ]
-
-
-def spread_cell(found: dict[str, float]) -> str:
-    return f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
-
-
-def ratio_cell(result: dict[str, Any], name: str) -> str:
-    if name not in result:
-        return ""
-    ends = {"min": result[f"{name}_min"], "max": result[f"{name}_max"]}
-    return spread_cell({"median": result[name], **ends})
-
-
-def bar_cell(bars: dict[str, dict[str, Any]], name: str) -> str:
-    if name not in bars:
-        return ""
-    return f"{bars[name]['bar']:.3g}, {'met' if bars[name]['met'] else 'missed'}"
-
-
-def about(name: str, result: dict[str, Any]) -> str:
-    """Where the figures of a result come from."""
-    machine = result["machine"]
-    return (
-        f"{name.replace('_', ' ')}: {result['about']}; {machine['cpu']}, {machine['cores']} cores, "
-        f"commit {result['commit'][:12]}"
-    )
-
-
 def line(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

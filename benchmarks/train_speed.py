@@ -47,7 +47,7 @@ from typing import Any
 
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2, save_starting_model
-from tables import bar, commit, print_bars, ratio, spread, write_table
+from tables import bar, commit, print_bars, ratio, spread
 
 from assay import RewardModel
 from assay.data.encoding import EncodedGroup, encode_groups
@@ -137,7 +137,6 @@ def main() -> int:
     print_figures(figures)
     output = arguments.output or RESULTS / f"{scenario.name}.json"
     write_result(output, figures, ("assay", "torch", "transformers"))
-    write_table(output.parent)
     return 0
 
 

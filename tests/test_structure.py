@@ -15,7 +15,7 @@ SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
     ("errors", "notices", "consoles", "files", "process", "cache", "pages", "yaml_lines"),
-    ("strict", "loss_config", "config", "recipe", "fetch"),
+    ("strict", "loss_config", "config", "recipe", "fetch", "client"),
     ("data",),
     ("tree",),
     ("losses", "model"),
@@ -32,6 +32,9 @@ TORCH_FREE = (
     "assay.config",
     "assay.recipe",
     "assay.cli",
+    "assay.client.openrlhf",
+    "assay.client.trl",
+    "assay.client.verl",
     "assay.data.loading",
     "assay.data.templates",
     "assay.data.rendering",

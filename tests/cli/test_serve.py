@@ -34,6 +34,15 @@ def test_what_cannot_be_is_said_before_a_model_is_loaded(assay: Assay, tmp_path:
     small = ("--max-queue-tokens", 10)
     assert "only 10 may wait" in refused(assay, *nowhere, *small)
     assert "max-body-bytes" in refused(assay, *nowhere, "--max-body-bytes", 2**40)
+    assert "something else" in refused(assay, *nowhere, "--monitor-log", certificate)
+    scores = tmp_path / "scored.jsonl"
+    assert "cannot be read" in refused(assay, *nowhere, "--reference-scores", scores)
+    scores.write_text('{"assay": {"scores": [1, 1]}}\n', encoding="utf-8")
+    assert "no reference" in refused(assay, *nowhere, "--reference-scores", scores)
+    scores.write_text('{"assay": {"scores": [1, 2]}}\n', encoding="utf-8")
+    for given in (scores, f"c={scores}"):
+        line = refused(assay, "--model", "a=x", "--model", "b=y", "--reference-scores", given)
+        assert "NAME=FILE, once for each of: a, b" in line
 
 
 def test_names() -> None:

@@ -256,8 +256,64 @@ def test_two_jobs_do_not_write_one_output(
     model: RewardModel, rows: DataSource, tmp_path: Path
 ) -> None:
     output = tmp_path / "o.jsonl"
-    with Parts(output).kept(), pytest.raises(OutputError, match="another job is writing it"):
+    with Parts(output).kept():
+        for options in (SMALL, replace(SMALL, overwrite=True)):
+            with pytest.raises(OutputError, match="another job is writing it"):
+                score_file(model, "m", rows, output, options)
+            assert Parts(output).path.exists(), "it is the first job's, which has no window yet"
+
+
+def test_a_job_leaves_the_parts_of_one_that_runs(
+    model: RewardModel, rows: DataSource, whole: bytes, tmp_path: Path
+) -> None:
+    output = tmp_path / "o.jsonl"
+    break_off(model, rows, output)
+    before = {path: path.read_bytes() for path in Parts(output).path.iterdir()}
+    other = replace(SMALL, overwrite=True, transform=parse_transform("sigmoid", None))
+    with (
+        Parts(output).kept(),
+        pytest.raises(OutputError, match="another job is writing it"),
+    ):
+        score_file(model, "m", rows, output, other)
+    assert {path: path.read_bytes() for path in Parts(output).path.iterdir()} == before
+    score_file(model, "m", rows, output, SMALL)
+    assert output.read_bytes() == whole
+
+
+def test_windows_of_nobody_knows_what_are_not_taken_over(
+    model: RewardModel, rows: DataSource, whole: bytes, tmp_path: Path
+) -> None:
+    output = tmp_path / "o.jsonl"
+    with_more = replace(SMALL, transform=parse_transform("sigmoid", None))
+    break_off(model, rows, output, with_more)
+    (Parts(output).path / "manifest.json").write_text("")
+    with pytest.raises(OutputError, match="its manifest cannot be read; add --overwrite"):
         score_file(model, "m", rows, output, SMALL)
+    assert len(list(Parts(output).path.glob("window-*"))) == 2
+    score_file(model, "m", rows, output, replace(SMALL, overwrite=True))
+    assert output.read_bytes() == whole
+
+
+def test_what_another_job_has_done_meanwhile_is_not_lost(
+    model: RewardModel,
+    rows: DataSource,
+    whole: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = tmp_path / "o.jsonl"
+    own = files._Job._prepared
+
+    def prepared(*arguments: Any) -> Any:
+        manifest = own(*arguments)
+        monkeypatch.undo()
+        break_off(model, rows, output, replace(SMALL, max_length=64))
+        return manifest
+
+    monkeypatch.setattr(files._Job, "_prepared", prepared)
+    with pytest.raises(OutputError, match="another job has written it meanwhile"):
+        score_file(model, "m", rows, output, SMALL)
+    assert len(list(Parts(output).path.glob("window-*"))) == 2
 
 
 def test_an_output_that_is_there_is_refused(

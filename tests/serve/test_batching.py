@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from asking import Make, Served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.model.prompt_keys import BLOCK
 from assay.model.reward_model import RewardModel
 from assay.serve.items import Reading
 from assay.serve.jobs import Job
@@ -50,7 +52,8 @@ class _Waiting:
         self.readings = [Reading(ids, family) for ids, family in sequences]
 
 
-def test_sixteen_single_requests_share_their_prompt(server: Served, model: RewardModel) -> None:
+def test_sixteen_single_requests_share_their_prompt(serving: Make, model: RewardModel) -> None:
+    server = serving(prompt_cache_bytes=0)
     sequences = [model.renderer.render_text(text).ids for text in _texts(model)]
     offline = model.score(QUESTION, ANSWERS)
     with held(model) as (begun, go):
@@ -89,6 +92,33 @@ def test_an_idle_model_waits_for_those_that_are_being_read(
     before = model.computed.passes
     server.ask(*map(single, ANSWERS))
     assert model.computed.passes - before < len(ANSWERS) / 2
+
+
+def test_a_prompt_that_comes_back_is_not_computed_again(serving: Make, model: RewardModel) -> None:
+    served, forgetful = serving(), serving(prompt_cache_bytes=0)
+    offline = model.score(QUESTION, ANSWERS)
+    sequences = [model.renderer.render_text(text).ids for text in _texts(model)]
+
+    def one_by_one(server: Served) -> int:
+        before = model.computed.tokens
+        rewards = [server.ask(single(answer))[0].json()["rewards"][0] for answer in ANSWERS]
+        assert rewards == pytest.approx(offline, rel=1e-5)
+        return model.computed.tokens - before
+
+    assert one_by_one(forgetful) == sum(map(len, sequences))
+    computed = one_by_one(served)
+    prompt = len(model.renderer.render_text(_texts(model)[0].partition("Answer")[0]).ids)
+    # The first is seen, the second kept, in whole blocks.
+    assert computed <= sum(map(len, sequences)) - (len(ANSWERS) - 2) * (prompt - BLOCK)
+    told = served.get("/metrics").text
+    assert f'assay_prompt_cache_hits_total{{model="rm"}} {len(ANSWERS) - 2}.0' in told
+    saved = re.search(r'assay_prompt_cache_saved_tokens_total{model="rm"} (\S+)', told)
+    assert saved is not None
+    assert float(saved[1]) == sum(map(len, sequences)) - computed
+    taken = re.search(r'assay_prompt_cache_bytes{model="rm"} (\S+)', told)
+    assert taken is not None
+    assert float(taken[1]) > 0
+    assert 'assay_prompt_cache_bytes{model="rm"} 0.0' in forgetful.get("/metrics").text
 
 
 def test_equal_texts_are_computed_once(serving: Make, model: RewardModel) -> None:
@@ -164,6 +194,29 @@ def test_a_request_that_is_given_up_leaves_the_queue(server: Served, model: Rewa
     assert 'status="499"' in server.get("/metrics").text
 
 
+def test_one_that_is_given_up_while_the_idle_model_waits_for_another(
+    serving: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serving()
+    served.rewards({"texts": ["the thread is there"]})
+    queue = served.app.models.named(None).batcher
+    monkeypatch.setattr(queue, "_linger", lambda: 30.0)
+
+    async def one_goes_away() -> None:
+        await asyncio.sleep(0.1)
+        with queue.arriving():
+            job = Job([Reading((1,) * 500, None)], asyncio.get_running_loop().create_future())
+            queue.submit(job)
+            await asyncio.sleep(0.2)
+            queue.cancel(job)
+
+    asyncio.run(one_goes_away())
+    assert queue._thread is not None
+    queue._thread.join(0.3)
+    assert queue.alive
+    assert len(served.rewards({"texts": ["the next one"]})) == 1
+
+
 async def _gives_up(server: Served, body: bytes) -> None:
     messages = iter([{"type": "http.request", "body": body, "more_body": False}])
     queue = server.app.models.named(None).batcher
@@ -224,6 +277,22 @@ def test_a_request_that_fails_fails_alone(
     assert number in caplog.text
     assert "secret" not in caplog.text + answers[2].text
     assert "somebody" not in caplog.text
+
+
+def test_what_has_failed_is_not_computed_further(
+    serving: Make, model: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = 0
+
+    def forward(batch: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        raise ValueError
+
+    monkeypatch.setattr(model, "forward", forward)
+    answer = serving().post("/v1/reward", {"prompt": "a", "responses": ["b", "c", "d", "e"]})
+    assert answer.status_code == 500
+    assert passes == 2  # All together, and the first alone.
 
 
 def test_nothing_of_a_request_stays(server: Served, model: RewardModel) -> None:

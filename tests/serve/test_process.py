@@ -181,7 +181,9 @@ def test_sigterm_under_load(process: Process, model: RewardModel) -> None:
     assert process.end() == 0
     answers = [found for _, found in sent if isinstance(found, httpx.Response)]
     assert {answer.status_code for answer in answers} == {200}
-    assert len({tuple(answer.json()["rewards"]) for answer in answers}) == 1
+    first, *others = (answer.json()["rewards"] for answer in answers)
+    # The prompt's keys are remembered once it has come back: the last bits may be others.
+    assert all(rewards == pytest.approx(first, abs=1e-5) for rewards in others)
     unanswered = [begun for begun, found in sent if not isinstance(found, httpx.Response)]
     # Connections are taken until the delay is over; what was begun before is answered.
     assert all(begun > told + 1.5 for begun in unanswered)

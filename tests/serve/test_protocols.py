@@ -284,7 +284,12 @@ def test_what_heads_say(tiny_reward: Path, kind: str) -> None:
     row_D = row_1D.detach()[0]
     model.heads = Heads(members, torch.stack([0.5 * row_D, 1.5 * row_D]))
     served = asking(create_app({"rm": model}))
-    answer = json_of(served.post("/v1/reward", {"prompt": "2+2?", "responses": ["4", "five"]}))
+    body = {"prompt": "2+2?", "responses": ["4", "five"]}
+    answer = json_of(served.post("/v1/reward", body))
+    passes = model.computed.passes
+    asked = served.post("/v1/reward", body | {"members": True})
+    passes = model.computed.passes - passes
+    about = json_of(served.get("/v1/models"))["data"][0]
     plain = json_of(served.post("/classify", {"messages": CHAT}))["data"][0]["probs"][0]
     served.app.models.close()
     RewardAnswer.model_validate(answer)
@@ -294,8 +299,16 @@ def test_what_heads_say(tiny_reward: Path, kind: str) -> None:
     same(plain, expected[0])
     if kind == "ensemble":
         same(answer["uncertainty"], [abs(reward) * 0.5**0.5 for reward in expected])
-        assert "components" not in answer
+        assert {"components", "members"}.isdisjoint(answer)
+        RewardAnswer.model_validate(json_of(asked))
+        given = [[entry[name] for name in about["members"]] for entry in json_of(asked)["members"]]
+        same(np.array(given), np.array([[0.5 * reward, 1.5 * reward] for reward in expected]))
+        assert about["components"] is None
     else:
         found = [[entry[name] for name in names] for entry in answer["components"]]
         same(np.array(found), np.array([[0.5 * r + 2.5, 1.5 * r + 2.5] for r in expected]))
         assert "uncertainty" not in answer
+        assert asked.status_code == 422
+        assert asked.json()["error"]["param"] == "members"
+        assert passes == 0
+        assert (about["components"], about["members"]) == (list(names), None)

@@ -1,15 +1,9 @@
-"""Attention over trees: the layout's blocks, and every way of computing it against a plain one.
-
-The reference is written out here: exponentials times a mask that is made from the paths of the
-sequences. Errors are norm-wise, |a - b| / |b|; between ways of summing in float64 they are a few
-2^-53, hence 1e-12.
-"""
+"""Attention over trees: the layout's blocks, and every way of computing it against a plain one."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,48 +11,31 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from tree_reference import (
+    HEADS,
+    ROUNDING,
+    SEEDS,
+    SEQUENCES,
+    TALK,
+    WIDTHS,
+    Inputs,
+    check,
+    layout_of,
+    sees,
+    written_out,
+)
 
 from assay.data.rendering import TokenIds
 from assay.errors import ModelError
 from assay.tree import attention, cascade, segments
 from assay.tree.attention import NAME, register, tree_attention
-from assay.tree.layout import Span, grow
-from assay.tree.pack import Block, Layout, Pack
-
-ROUNDING = 1e-12
-CPU = torch.device("cpu")
-
-SEQUENCES = st.lists(
-    st.lists(st.integers(1, 3), min_size=1, max_size=8).map(tuple), min_size=1, max_size=10
-)
-HEADS = st.sampled_from([(1, 1), (2, 2), (4, 2), (6, 2), (4, 1)])
-WIDTHS = st.sampled_from([1, 3, 8])
-SEEDS = st.integers(0, 99)
-
-# System prompt 1 2 3, a question, an answer that goes on where another ends, a sibling of it, and
-# an answer to the system prompt alone.
-TALK: list[TokenIds] = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6, 7), (1, 2, 3, 4, 8), (1, 2, 3, 9, 9)]
-
-
-def layout_of(sequences: Sequence[TokenIds]) -> Layout:
-    return Pack.of(sequences, CPU).layout
-
-
-def sees(sequences: Sequence[TokenIds], window: int | None = None) -> Tensor:
-    """Who sees whom, from the sequences alone: what stands before, in any of them."""
-    tree = grow(sequences)
-    sees_TT = torch.zeros(len(tree.ids), len(tree.ids), dtype=torch.bool)
-    for index in range(len(sequences)):
-        path = tree.path_index(index)
-        for end, row in enumerate(path, 1):
-            first = max(0, end - window) if window is not None else 0
-            sees_TT[row, path[first:end]] = True
-    return sees_TT
-
+from assay.tree.layout import Span
+from assay.tree.pack import Block, Layout
 
 # The layout
 
 
+@settings(deadline=None)
 @given(SEQUENCES)
 def test_blocks_hold_each_pair_of_rows_once(sequences: list[TokenIds]) -> None:
     layout = layout_of(sequences)
@@ -105,6 +82,7 @@ def test_the_layout_by_hand() -> None:
     assert layout.key_offsets == (0, 7, 12, 17)
 
 
+@settings(deadline=None)
 @given(SEQUENCES, st.integers(1, 9))
 def test_the_mask_says_what_the_sequences_say(sequences: list[TokenIds], window: int) -> None:
     layout = layout_of(sequences)
@@ -114,73 +92,6 @@ def test_the_mask_says_what_the_sequences_say(sequences: list[TokenIds], window:
 
 
 # Attention, in float64
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a layer gives to attention, and a direction for the gradient."""
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    slope_THD: Tensor
-    scale: float
-
-    @classmethod
-    def of(
-        cls,
-        rows: int,
-        heads: tuple[int, int] = (4, 2),
-        width: int = 3,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
-    ) -> Inputs:
-        """Drawn; logits of a few units, so that weights are neither even nor all on one key.
-
-        Heads and rows are transposed views, as layers make them.
-        """
-        generator = torch.Generator().manual_seed(seed)
-
-        def draw(heads: int) -> Tensor:
-            drawn = torch.randn(1, rows, heads, width, dtype=torch.float64, generator=generator)
-            return drawn.to(dtype)
-
-        q, k, v = (draw(n).transpose(1, 2).requires_grad_() for n in (heads[0], *[heads[1]] * 2))
-        return cls(q, k, v, draw(heads[0]), 1.5 / width**0.5)
-
-    def run(self, way: Callable[..., Tensor], *others: Tensor) -> list[Tensor]:
-        """The output, then its gradients; `others` are further tensors that get one."""
-        output = way(self.q, self.k, self.v, *others)
-        wanted = (self.q, self.k, self.v, *others)
-        return [output.detach(), *torch.autograd.grad(output, wanted, self.slope_THD)]
-
-
-def written_out(
-    sees_TT: Tensor, scale: float, softcap: float | None = None
-) -> Callable[..., Tensor]:
-    """Attention as its formula; logits are small enough for plain exponentials."""
-
-    def way(q: Tensor, k: Tensor, v: Tensor, sink_H: Tensor | None = None) -> Tensor:
-        group = q.shape[1] // k.shape[1]
-        k_HTD = torch.stack([k[0, head // group] for head in range(q.shape[1])])
-        v_HTD = torch.stack([v[0, head // group] for head in range(q.shape[1])])
-        logits = torch.einsum("hqd,hkd->hqk", q[0], k_HTD) * scale
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
-        share = torch.exp(logits) * sees_TT
-        total = share.sum(-1, keepdim=True)
-        if sink_H is not None:
-            total = total + torch.exp(sink_H)[:, None, None]
-        return torch.einsum("hqk,hkd->qhd", share / total, v_HTD)[None]
-
-    return way
-
-
-def check(found: Sequence[Tensor], expected: Sequence[Tensor], bar: float = ROUNDING) -> None:
-    for one, other in zip(found, expected, strict=True):
-        assert one.shape == other.shape
-        # Of a single key the weight is 1: the gradient of its logit is zero, up to rounding.
-        assert float((one - other).norm()) <= bar * max(float(other.norm()), 1.0)
 
 
 def by_blocks(layout: Layout, scale: float) -> Callable[..., Tensor]:
@@ -467,52 +378,3 @@ def test_without_its_kernels_the_cascade_is_left_out(
     monkeypatch.setattr(cascade, "is_available", lambda: False)
     check(given.run(way), with_kernels)
     assert [name for name, _ in ways] == ["cascade", "segments"]
-
-
-# The contract of variable-length kernels
-
-
-def varlen(
-    q_THD: Tensor,
-    k_KGD: Tensor,
-    v_KGD: Tensor,
-    query_offsets: Sequence[int],
-    key_offsets: Sequence[int],
-    scale: float,
-    left: int,
-) -> Tensor:
-    """FlashAttention's flash_attn_varlen_func with causal=True and window_size=(left, 0), as it is
-    documented: query i of Q sees keys from i + K - Q - left up to i + K - Q, both inclusive; -1 on
-    the left is no bound.
-    """
-    output_THD = torch.empty_like(q_THD)
-    group = q_THD.shape[1] // k_KGD.shape[1]
-    for number in range(len(key_offsets) - 1):
-        first_query, queries = query_offsets[number], query_offsets[number + 1]
-        first_key, num_keys = key_offsets[number], key_offsets[number + 1] - key_offsets[number]
-        for i in range(queries - first_query):
-            last = i + num_keys - (queries - first_query)
-            first = max(0, last - left) if left >= 0 else 0
-            keys = slice(first_key + first, first_key + last + 1)
-            for head in range(q_THD.shape[1]):
-                logits = k_KGD[keys, head // group] @ q_THD[first_query + i, head] * scale
-                row = logits.softmax(0) @ v_KGD[keys, head // group]
-                output_THD[first_query + i, head] = row
-    return output_THD
-
-
-@settings(deadline=None, max_examples=30)
-@given(SEQUENCES, st.one_of(st.none(), st.integers(1, 9)), SEEDS)
-def test_gathered_keys_are_those_of_variable_length_kernels(
-    sequences: list[TokenIds], window: int | None, seed: int
-) -> None:
-    layout = layout_of(sequences)
-    given = Inputs.of(layout.num_rows, (2, 1), 2, seed)
-    q, k, v = (tensor.detach()[0].transpose(0, 1) for tensor in (given.q, given.k, given.v))
-    rows = layout.key_rows_K
-    assert layout.key_offsets[-1] == len(rows)
-    query_offsets = [0, *(segment.rows.stop for segment in layout.segments)]
-    left = -1 if window is None else window - 1
-    found = varlen(q, k[rows], v[rows], query_offsets, layout.key_offsets, given.scale, left)
-    plain = written_out(sees(sequences, window), given.scale)
-    check([found[None]], [plain(given.q, given.k, given.v).detach()])

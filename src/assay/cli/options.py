@@ -58,6 +58,21 @@ Engine = Annotated[
     EngineChoice,
     typer.Option(help="How rewards are computed: auto takes the fastest right for the model."),
 ]
+Precision = Annotated[
+    Literal["full", "int8"],
+    typer.Option(
+        help="full (what --dtype says), or int8: linear layers in 8 bits, on a CPU; says how far "
+        "that moves rewards."
+    ),
+]
+Backend = Annotated[
+    Literal["assay", "vllm"],
+    typer.Option(help="Who computes: Assay, or vLLM with template and tokens of Assay."),
+]
+VllmUrl = Annotated[
+    str | None,
+    typer.Option(help="With --backend vllm: a server's address; without it vLLM runs here."),
+]
 BadRows = Annotated[
     OnBadRow, typer.Option(help="Stop and list the bad rows, or count and write them aside.")
 ]
@@ -92,6 +107,22 @@ def given(context: typer.Context, parameters: Collection[str]) -> list[str]:
         if parameter.name in parameters and source is not None and source.name == "COMMANDLINE":
             found.append(parameter.opts[0])
     return found
+
+
+_NOT_OF_VLLM = frozenset({"base", "device", "engine", "precision"})
+
+
+def check_backend(context: typer.Context) -> None:
+    """See that the flags of a command belong to its backend.
+
+    Raises:
+        ConfigError: one has no use with it.
+    """
+    if context.params["backend"] == "vllm":
+        for flag in given(context, _NOT_OF_VLLM):
+            raise ConfigError(f"{flag} has no use with --backend vllm", mend="leave it out")
+    elif context.params["vllm_url"] is not None:
+        raise ConfigError("--vllm-url is for --backend vllm", mend="give --backend vllm, too")
 
 
 def options_of(context: typer.Context, kind: type[Options], **own: object) -> Options:

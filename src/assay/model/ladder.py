@@ -1,35 +1,42 @@
 """Which engine a model gets: the fastest that is right for it, and never a wrong one.
 
 tree, then packed, then padded. A rung is taken when nothing in the model's structure speaks
-against it (the gate) and its rewards and gradients are right on a small twin (the self-check).
+against it (the gate) and its rewards and gradients are right on a small twin (the self-check). On a
+GPU its kernels are checked, too, and wrong ones left out.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from assay.errors import ConfigError
+from assay.model.devicecheck import wrong_kernels
 from assay.model.engine import ENGINES, EngineName
 from assay.model.reward_model import RewardModel, reads_both_ways
 from assay.model.selfcheck import verdict_on
 from assay.notices import notice, warn
+from assay.tree.attention import Kernel
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _COMPARE = "compare a few rewards with those of texts scored one by one"
 
 
-def choose_engine(model: RewardModel, choice: str = "auto") -> None:
+def choose_engine(
+    model: RewardModel, choice: str = "auto", device: torch.device | None = None
+) -> None:
     """Give a model its engine, and say so where it is not the fastest one.
 
     Args:
         model: set to compute with the engine.
         choice: `auto`, or an engine by name.
+        device: where it will compute; by default where it is.
 
     Raises:
         ConfigError: there is no such engine, or it is wrong for this model.
     """
     if choice != "auto":
-        _use(model, choice)
+        _take(model, _named(model, choice), device)
         return
     faults: list[tuple[EngineName, str]] = []
     for name in ENGINES:
@@ -41,11 +48,21 @@ def choose_engine(model: RewardModel, choice: str = "auto") -> None:
         warn(f"engine padded: {faults[-1][1]}; {_COMPARE}")
     elif faults:
         notice(f"engine {name}, since {faults[0][0]} is not right for this model: {faults[0][1]}")
-    model.use_engine(name)
+    _take(model, name, device)
     model.engine_reason = faults[0][1] if faults else None
 
 
-def _use(model: RewardModel, choice: str) -> None:
+def _take(model: RewardModel, name: EngineName, device: torch.device | None) -> None:
+    """Compute with an engine, without the kernels that are wrong where the model will be."""
+    wrong: dict[Kernel, str] = {}
+    if ENGINES[name].attention is not None:
+        wrong = wrong_kernels(model, model.device if device is None else device)
+    for kernel, fault in wrong.items():
+        notice(f"attention without the kernel {kernel}, which is not right here: {fault}")
+    model.use_engine(name, wrong)
+
+
+def _named(model: RewardModel, choice: str) -> EngineName:
     wanted = next((name for name in ENGINES if name == choice), None)
     if wanted is None:
         raise ConfigError(f"unknown engine '{choice}'", mend=f"known: auto, {', '.join(ENGINES)}")
@@ -56,7 +73,7 @@ def _use(model: RewardModel, choice: str) -> None:
         )
     if fault is not None:
         warn(f"engine padded: {fault}; {_COMPARE}")  # There is no other to fall back to.
-    model.use_engine(wanted)
+    return wanted
 
 
 def fault_in(model: RewardModel, engine: EngineName) -> str | None:

@@ -33,6 +33,7 @@ def load_reward_model(
     device: str = "auto",
     dtype: str = "auto",
     engine: str = "auto",
+    precision: str = "full",
 ) -> RewardModel:
     """Open a trained reward model for evaluation and scoring.
 
@@ -43,17 +44,26 @@ def load_reward_model(
         device: `auto`, `cpu`, `cuda`, ...
         dtype: `auto` (float32 on a CPU, else as saved) or the name of one.
         engine: `auto` (the fastest that is right for the model), `tree`, `packed`, `padded`.
+        precision: `full` (what `dtype` says), or `int8`: linear layers in 8 bits, on a CPU.
 
     Raises:
         ModelError: no model there, or one without a trained reward head.
-        ConfigError: no such device, dtype or engine, or an engine that is wrong for the model.
+        ConfigError: no such device, dtype, engine or precision, an engine that is wrong for the
+            model, or 8 bits where they cannot be or gain nothing.
     """
+    if precision not in ("full", "int8"):
+        raise ConfigError(f"unknown precision '{precision}'", mend="known: full, int8")
     target = resolve_device(device)
     model = open_reward_model(path, _scoring_dtype(dtype, target), base=base, template=template)
     set_padding(model, scoring=True)
     model.eval()
-    choose_engine(model, engine)
-    return model.to(target)
+    choose_engine(model, engine, target)
+    model.to(target)
+    if precision == "int8":
+        from assay.model.int8_precision import quantise
+
+        quantise(model)
+    return model
 
 
 def open_reward_model(
@@ -154,7 +164,7 @@ def build_for_training(
         model.inner = new_adapters(classifier, lora, base=located.path, fresh=opened.fresh)
     if dtype != torch.float32:
         model.compute_dtype = dtype
-    choose_engine(model, engine)
+    choose_engine(model, engine, target)
     return model if quantised else model.to(target)
 
 

@@ -13,8 +13,11 @@ from assay.data.rendering import TokenIds
 from assay.errors import ConfigError
 from assay.model.head import drawn_rows
 from assay.model.heads import Heads, Member
+from assay.model.prompt_keys import PromptKeys
 from assay.model.reward_model import RewardModel, giving
 from assay.model.rewards import score_sequences, scored_sequences, shortest_floats
+from assay.model.vllm.either import ScoringModel
+from assay.model.vllm.model import VllmModel
 from assay.notices import notice
 
 
@@ -105,30 +108,39 @@ class Scores:
             value that each gives; None of others.
         components: of heads of attributes the value of each by its name, offsets included: the
             rating that it expects; None of others.
+        members: of an ensemble the value of each member by its name; None of others.
     """
 
     rewards: list[float]
     uncertainty: list[float] | None = None
     components: list[dict[str, float]] | None = None
+    members: list[dict[str, float]] | None = None
 
 
 def score_with_members(
-    model: RewardModel, sequences: Sequence[TokenIds], *, families: Sequence[int] | None = None
+    model: ScoringModel,
+    sequences: Sequence[TokenIds],
+    *,
+    families: Sequence[int] | None = None,
+    prompts: PromptKeys | None = None,
 ) -> Scores:
     """`score_sequences`, and in the same passes what the model's members say.
 
     Raises:
-        As `score_sequences`.
+        As `score_sequences`, or `VllmModel.rewards`.
     """
+    if isinstance(model, VllmModel):
+        return Scores(model.rewards(sequences))
     heads = model.heads
     if heads is None or not sequences:
-        return Scores(score_sequences(model, sequences, families=families))
+        return Scores(score_sequences(model, sequences, families=families, prompts=prompts))
     with giving(model, "both"):
-        reward_R, *value_MR = scored_sequences(model, sequences, families=families).unbind(1)
+        found = scored_sequences(model, sequences, families=families, prompts=prompts)
+    reward_R, *value_MR = found.unbind(1)
     rewards = shortest_floats(reward_R)
+    columns = map(shortest_floats, value_MR)
+    values = [dict(zip(heads.names, row, strict=True)) for row in zip(*columns, strict=True)]
     if heads.is_ensemble:
         spread_R = torch.stack(value_MR).double().std(0)
-        return Scores(rewards, uncertainty=shortest_floats(spread_R))
-    columns = map(shortest_floats, value_MR)
-    rows = zip(*columns, strict=True)
-    return Scores(rewards, components=[dict(zip(heads.names, row, strict=True)) for row in rows])
+        return Scores(rewards, uncertainty=shortest_floats(spread_R), members=values)
+    return Scores(rewards, components=values)

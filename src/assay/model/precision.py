@@ -74,7 +74,7 @@ def faster_dtype(device: torch.device) -> Choice:
             if has_units
             else Choice("float32", "the device has no units for bfloat16")
         )
-    seconds = _measured()
+    seconds = measured(_PROBE)
     if seconds is None:
         return Choice("float32", "a bfloat16 product fails on this CPU")
     ratio = seconds[0] / seconds[1]
@@ -82,16 +82,21 @@ def faster_dtype(device: torch.device) -> Choice:
     return Choice(dtype, f"bfloat16 products are {ratio:.2g} times as fast as float32 on this CPU")
 
 
-def _measured() -> tuple[float, float] | None:
-    """Seconds of a product in float32 and in bfloat16; None where the second cannot be had."""
-    place = _place()
+def measured(probe: str, kind: str = "") -> tuple[float, float] | None:
+    """Seconds of a product in float32 and in another precision; None where that cannot be had.
+
+    Args:
+        probe: a program that prints both; its argument is the number of threads.
+        kind: of the other precision, by which the cache knows it; bfloat16 has no name.
+    """
+    place = _place(kind)
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
         return None if known is None else (float(known[0]), float(known[1]))
     except (OSError, ValueError, TypeError, IndexError):
         pass
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, str(torch.get_num_threads())],
+        [sys.executable, "-c", probe, str(torch.get_num_threads())],
         capture_output=True,
         text=True,
         check=False,
@@ -106,15 +111,16 @@ def _measured() -> tuple[float, float] | None:
     return found
 
 
-def _place() -> Path:
-    parts = (
+def _place(kind: str = "") -> Path:
+    parts = [
         platform.machine(),
         _processor(),
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
         str(torch.get_num_threads()),
         os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
-    )
+        *([kind] if kind else ()),
+    ]
     return (
         cache_dir() / "precision" / f"{sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.json"
     )

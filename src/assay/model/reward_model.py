@@ -6,7 +6,7 @@ T tree tokens, R sequences.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,7 @@ from assay.model.heads import Heads
 from assay.model.hidden import HiddenBatch
 from assay.model.metadata import Metadata
 from assay.model.rewards import score_sequences
-from assay.tree.attention import register
+from assay.tree.attention import Kernel, name_without, register
 from assay.tree.pack import Pack
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class RewardModel(nn.Module):
         """Members behind the head, which is their weighted mean."""
         self.gives: Gives = "rewards"
         """What `forward` gives; `giving` says what each means."""
+        self.precision: Literal["full", "int8"] = "full"
+        """Whether linear layers compute in 8 bits; such a model can only score."""
         self.fresh_head = False
         """Whether the head was drawn, and not found in the model's files."""
         self.computed = Computed()
@@ -86,12 +88,19 @@ class RewardModel(nn.Module):
         device: str = "auto",
         dtype: str = "auto",
         engine: str = "auto",
+        precision: str = "full",
     ) -> RewardModel:
         """Load for scoring; `assay.model.loading.load_reward_model` says what each means."""
         from assay.model.loading import load_reward_model
 
         return load_reward_model(
-            path, base=base, template=template, device=device, dtype=dtype, engine=engine
+            path,
+            base=base,
+            template=template,
+            device=device,
+            dtype=dtype,
+            engine=engine,
+            precision=precision,
         )
 
     @property
@@ -145,14 +154,14 @@ class RewardModel(nn.Module):
             head = adapted[head.active_adapter]  # type: ignore[union-attr]
         return head.weight if isinstance(head, nn.Linear) else None
 
-    def use_engine(self, name: EngineName) -> None:
+    def use_engine(self, name: EngineName, without: Collection[Kernel] = ()) -> None:
         """Compute rewards with an engine that is known to be right for this model.
 
-        `assay.model.ladder.choose_engine` finds out which are.
+        `assay.model.ladder.choose_engine` finds out which are, and which kernels are not.
         """
         register()
         self.engine = ENGINES[name]
-        wanted = self.engine.attention or self._own_attention
+        wanted = name_without(without) if self.engine.attention else self._own_attention
         if self.classifier.config._attn_implementation != wanted:
             self.classifier.set_attn_implementation(wanted)
         if name == "padded":  # The oracle of the others: transformers' own code.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from assay.data.rendering import TokenIds
+from assay.data.rendering import TokenIds, shared_prefix
 from assay.errors import DataError, ModelError, ResourceError
+from assay.model.prompt_keys import PromptKeys, why_not
 
 if TYPE_CHECKING:
     from assay.model.reward_model import RewardModel
@@ -22,6 +24,7 @@ def rewards_of_sequences(
     max_tokens: int,
     families: Sequence[int] | None = None,
     starts: Sequence[int] | None = None,
+    prompts: PromptKeys | None = None,
 ) -> Tensor:
     """Raw rewards `reward_R` of R sequences, in their order, with their graph where grad is on.
 
@@ -36,6 +39,8 @@ def rewards_of_sequences(
             they have in common. By default each sequence is a family of its own.
         starts: the first scored position of each sequence. Then there is a reward for each token
             from there on, sequence after sequence.
+        prompts: remembers prompts from call to call; without gradients and `starts` only. Without
+            it, prompts of families that need several passes are remembered during the call.
 
     Raises:
         ResourceError: without gradients, out of memory for one sequence.
@@ -52,10 +57,10 @@ def rewards_of_sequences(
     place: dict[TokenIds, int] = {}
     rewards = []
     num_rewards = 0
-    for chosen in passes_of(model, distinct, family, max_tokens):
+    for chosen, keys in _passes(model, distinct, family, max_tokens, prompts, starts is not None):
         some = [distinct[i] for i in chosen]
         begins = None if begin is None else [begin[ids] for ids in some]
-        rewards.append(_forward(model, some, [family[i] for i in chosen], begins))
+        rewards.append(_forward(model, some, [family[i] for i in chosen], begins, keys))
         for ids in some:
             place[ids] = num_rewards
             num_rewards += 1 if begin is None else len(ids) - begin[ids]
@@ -101,6 +106,7 @@ def score_sequences(
     *,
     families: Sequence[int] | None = None,
     max_tokens: int | None = None,
+    prompts: PromptKeys | None = None,
 ) -> list[float]:
     """Raw float32 rewards of sequences without gradients, in their order.
 
@@ -113,7 +119,9 @@ def score_sequences(
     """
     if not sequences:
         return []
-    scored = scored_sequences(model, sequences, families=families, max_tokens=max_tokens)
+    scored = scored_sequences(
+        model, sequences, families=families, max_tokens=max_tokens, prompts=prompts
+    )
     return shortest_floats(scored)
 
 
@@ -124,6 +132,7 @@ def scored_sequences(
     *,
     families: Sequence[int] | None = None,
     max_tokens: int | None = None,
+    prompts: PromptKeys | None = None,
 ) -> Tensor:
     """What the model's passes give of sequences, at least one, as `score_sequences` does."""
     _check_lengths(model, sequences)
@@ -131,7 +140,9 @@ def scored_sequences(
     was_training = model.training
     model.eval()
     try:
-        rewards = rewards_of_sequences(model, sequences, max_tokens=budget, families=families)
+        rewards = rewards_of_sequences(
+            model, sequences, max_tokens=budget, families=families, prompts=prompts
+        )
     finally:
         model.train(was_training)
     if not bool(torch.isfinite(rewards).all()):
@@ -171,9 +182,13 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def passes_of(
-    model: RewardModel, sequences: Sequence[TokenIds], families: Sequence[int], max_tokens: int
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    families: Sequence[int],
+    max_tokens: int,
+    prompts: PromptKeys | None = None,
 ) -> Iterator[list[int]]:
-    """Indices of the sequences of each forward pass.
+    """Indices of the sequences of each forward pass; what `prompts` knows costs nothing.
 
     Where rotary embeddings choose their frequencies by the longest sequence of a pass, long ones
     do not stand beside those that are read with the frequencies of short ones.
@@ -181,11 +196,43 @@ def passes_of(
     bound = model.short_length
     for is_long in (False, True):
         part = [i for i, ids in enumerate(sequences) if (len(ids) > bound) == is_long]
-        cut = model.engine.cut(
-            [sequences[i] for i in part], [families[i] for i in part], max_tokens
-        )
-        for chosen in cut:
+        cut = model.engine.cut if prompts is None or is_long else prompts.cut
+        packs = cut([sequences[i] for i in part], [families[i] for i in part], max_tokens)
+        for chosen in packs:
             yield [part[i] for i in chosen]
+
+
+def _passes(
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    families: Sequence[int],
+    max_tokens: int,
+    prompts: PromptKeys | None,
+    every_token: bool,
+) -> Iterator[tuple[list[int], PromptKeys | None]]:
+    """The passes, and what remembers the prompts of each."""
+    if torch.is_grad_enabled() or every_token or why_not(model) is not None:
+        for chosen in passes_of(model, sequences, families, max_tokens):
+            yield chosen, None
+        return
+    keys = PromptKeys() if prompts is None else prompts
+    passes = list(passes_of(model, sequences, families, max_tokens, keys))
+    count = Counter(family for chosen in passes for family in {families[i] for i in chosen})
+    for family in (family for family in count if count[family] > 1):
+        members = [ids for ids, of in zip(sequences, families, strict=True) if of == family]
+        keys.expect(members[0][: shared_prefix(members)])
+    for chosen in passes:
+        some, of = [sequences[i] for i in chosen], [families[i] for i in chosen]
+        is_long = len(some[0]) > model.short_length
+        is_split = any(count[family] > 1 for family in of)
+        if is_long or (prompts is None and not is_split):
+            yield chosen, None
+        elif is_split and not any(map(keys.known, some)):
+            # The first of a family; or its prompt is too large to be kept.
+            for again in model.engine.cut(some, of, max_tokens):
+                yield [chosen[i] for i in again], keys
+        else:
+            yield chosen, keys
 
 
 def _forward(
@@ -193,10 +240,13 @@ def _forward(
     sequences: Sequence[TokenIds],
     families: Sequence[int],
     starts: Sequence[int] | None = None,
+    prompts: PromptKeys | None = None,
 ) -> Tensor:
     further = () if starts is None else (starts,)
-    batch = model.engine.batch(sequences, families, model.pad_id, model.device, *further)
     try:
+        if prompts is not None:
+            return _forward_from_known(model, sequences, families, prompts)
+        batch = model.engine.batch(sequences, families, model.pad_id, model.device, *further)
         reward_N: Tensor = model(batch)
     except RuntimeError as error:
         if torch.is_grad_enabled() or not is_out_of_memory(error):
@@ -217,7 +267,21 @@ def _forward(
                 sequences[part],
                 families[part],
                 None if starts is None else starts[part],
+                prompts,
             )
             for part in (slice(None, half), slice(half, None))
         ]
     )
+
+
+def _forward_from_known(
+    model: RewardModel,
+    sequences: Sequence[TokenIds],
+    families: Sequence[int],
+    prompts: PromptKeys,
+) -> Tensor:
+    planned = prompts.plan(sequences, families, model.device)
+    reward_N: Tensor = model(planned.pack)
+    if bool(torch.isfinite(reward_N).all()):
+        prompts.remember(planned)
+    return reward_N

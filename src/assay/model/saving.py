@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from assay.errors import ConfigError
 from assay.model.adapters import on_whole_base
 from assay.model.classifier import quiet_transformers
 from assay.model.membership import keep_mean
@@ -28,7 +29,16 @@ def save_plain(model: RewardModel, directory: Path, dtype: torch.dtype | None = 
         model: the model.
         directory: an existing directory.
         dtype: of all saved weights; None saves them as they are held.
+
+    Raises:
+        ConfigError: it is in 8 bits.
     """
+    if model.precision != "full":
+        raise ConfigError(
+            "a model in 8 bits is for scoring, and what it was is gone",
+            where=directory,
+            mend="load it again without precision, and save that",
+        )
     keep_mean(model)
     classifier = _merged(model) if is_adapter(model) else model.classifier
     state = classifier.state_dict()

@@ -58,7 +58,7 @@ def verdict_on(model: RewardModel, engine: EngineName) -> Verdict:
     A verdict on numbers is kept in the cache directory by config, versions and the engine's own
     code. What kept numbers from being compared may pass, and is tried again next time.
     """
-    place = cache_dir() / "self-checks" / f"{_key(model, engine)}.json"
+    place = cache_dir() / "self-checks" / f"{architecture_key(model, engine)}.json"
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
         return Verdict(None if known["fault"] is None else str(known["fault"]))
@@ -206,14 +206,15 @@ def _leak(twin: RewardModel, sequences: Sequence[TokenIds], families: Sequence[i
     return moved
 
 
-def _key(model: RewardModel, engine: EngineName) -> str:
+def architecture_key(model: RewardModel, *checked: str) -> str:
+    """A name for what a verdict holds for: architecture, code, versions, and what was checked."""
     config = model.classifier.config.to_dict()
     for name in ("_name_or_path", "transformers_version", "dtype", "architectures"):
         config.pop(name, None)
     package = Path(__file__).parents[1]
     code = [*(package / "tree").glob("*.py"), *(package / "model").glob("*.py")]
     parts = [
-        engine,
+        *checked,
         type(model.classifier).__name__,
         json.dumps(config, sort_keys=True, default=str),
         metadata.version("torch"),

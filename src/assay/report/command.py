@@ -1,14 +1,16 @@
-"""`assay report`: a directory to one page."""
+"""`assay report`: a directory, or a monitor's log, to one page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.errors import OutputError
+from assay.errors import CheckpointError, ConfigError, OutputError
 from assay.files import check_output, text_output
 from assay.pages.escaping import text
 from assay.report.found import RESULTS, find
+from assay.report.monitor_log import is_monitor_log, read_monitor_log
+from assay.report.monitor_page import monitor_page
 from assay.report.page import GENERATOR, report_page
 
 _MARK = f'<meta name="generator" content="{text(GENERATOR)}">'
@@ -26,16 +28,15 @@ class ReportOptions:
 
 
 def report_command(run: Path, options: ReportOptions) -> Path:
-    """Write the report of a directory; returns where it stands.
+    """Write the report of a directory, or of a monitor's log; returns where it stands.
 
     Raises:
-        CheckpointError: the directory is no run and no evaluation, or half of one.
+        CheckpointError: it is no run, no evaluation and no log, or half of one.
+        ConfigError: an option has no use with a log.
         DataError: a file in it is not as it was written.
         OutputError: the page cannot be written, or another file stands in its place.
     """
-    directory = run.parent if run.name == RESULTS else run
-    output = options.output or directory / "report.html"
-    found = find(run, rows=options.rows, probe=options.probe)
+    output, page = _of_log(run, options) if _is_log(run) else _of_directory(run, options)
     check_output(output, overwrite=True)
     if output.exists() and not _is_report(output):
         raise OutputError(
@@ -43,10 +44,34 @@ def report_command(run: Path, options: ReportOptions) -> Path:
             where=output,
             mend="name another file with --output",
         )
-    page = report_page(found, title=options.title, texts=options.texts)
     with text_output(output) as file:
         file.write(page)
     return output
+
+
+def _of_directory(run: Path, options: ReportOptions) -> tuple[Path, str]:
+    directory = run.parent if run.name == RESULTS else run
+    found = find(run, rows=options.rows, probe=options.probe)
+    page = report_page(found, title=options.title, texts=options.texts)
+    return options.output or directory / "report.html", page
+
+
+def _is_log(run: Path) -> bool:
+    return run.name != RESULTS and run.is_file()
+
+
+def _of_log(path: Path, options: ReportOptions) -> tuple[Path, str]:
+    if options.probe is not None:
+        raise ConfigError("a monitor's log has no probe", where="--probe", mend="leave it out")
+    if not is_monitor_log(path):
+        raise CheckpointError(
+            "is no directory, and no monitor's log",
+            where=path,
+            mend="name a run, the --output of assay eval, or the file of assay serve --monitor-log",
+        )
+    runs = read_monitor_log(path)
+    page = monitor_page(runs, path, title=options.title, generator=GENERATOR)
+    return options.output or path.with_suffix(".html"), page
 
 
 def _is_report(path: Path) -> bool:

@@ -46,6 +46,9 @@ svg .dot { stroke: none; } svg .dot.c1 { fill: var(--c1); } svg .dot.c2 { fill: 
 svg .dot.c3 { fill: var(--c3); } svg .dot.c4 { fill: var(--c4); } svg .dot.c5 { fill: var(--c5); }
 svg .dot.c6 { fill: var(--c6); }
 svg .span { stroke-width: 1.5; stroke-dasharray: none; opacity: .6; }
+svg .band { fill: var(--c1); stroke: none; } svg .band.wide { opacity: .16; }
+svg .band.narrow { opacity: .3; } svg line.bar { stroke: var(--c1); stroke-width: 6; }
+svg line.bar.wide { opacity: .25; } svg line.bar.narrow { opacity: .5; }
 svg .point { fill: var(--chosen); opacity: .55; }
 svg .shade-1 { fill: rgba(var(--shade), .2); } svg .shade-2 { fill: rgba(var(--shade), .38); }
 svg .shade-3 { fill: rgba(var(--shade), .58); } svg .shade-4 { fill: rgba(var(--shade), .78); }

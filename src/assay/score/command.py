@@ -15,7 +15,9 @@ from assay.errors import AssayError, ConfigError
 from assay.model.locate import locate_model
 from assay.model.reward_model import RewardModel
 from assay.notices import warn
-from assay.score.files import ScoreOptions, ScoreSummary, check_job_output, score_source
+from assay.score.account import ScoreSummary
+from assay.score.engines.work import Elsewhere
+from assay.score.files import ScoreOptions, check_job_output, score_source
 from assay.score.merging import merge_shards
 from assay.score.outputs import rewards_in
 from assay.score.rewarder import OneModel, Rewarder
@@ -85,6 +87,7 @@ def score_rows(
     options: ScoreOptions,
     *,
     write_reference: bool = False,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
     """Score rows into a file or to standard output, and say what was written.
 
@@ -94,6 +97,7 @@ def score_rows(
         output: the file; `-` for standard output.
         options: as `score_source`.
         write_reference: keep mean and standard deviation of the rewards in the model's directory.
+        elsewhere: as `score_source`.
 
     Raises:
         ConfigError: the flags do not go together.
@@ -104,18 +108,22 @@ def score_rows(
     if _is_stdout(output):
         score_to_stdout(rewarder, source, options)
         return
-    score_to_file(rewarder, source, output, options)
+    score_to_file(rewarder, source, output, options, elsewhere)
     if write_reference and isinstance(rewarder, OneModel):
         found = Reference.of(rewards_in(output)).write(locate_model(rewarder.name).path)
         sys.stdout.write(f"reference for zscore: {found}\n")
 
 
 def score_to_file(
-    rewarder: Rewarder, source: DataSource, output: Path, options: ScoreOptions
+    rewarder: Rewarder,
+    source: DataSource,
+    output: Path,
+    options: ScoreOptions,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
     """Score rows into a file, say on stderr how far it is, and print what was written."""
     with watching() as watch:
-        summary = score_source(rewarder, source, output, options, watch)
+        summary = score_source(rewarder, source, output, options, watch, elsewhere)
     _print_summary(summary, output)
     _warn_of_thoughts(rewarder, summary.unread_thoughts)
     if summary.tokens:

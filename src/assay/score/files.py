@@ -6,7 +6,8 @@ that was killed is gone on with; the output itself is whole or absent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import torch
 
 import assay
-from assay.data.loading import bad_rows_error, write_bad_rows
+from assay.data.loading import bad_rows_error
 from assay.data.rows import BadRow
 from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
@@ -24,6 +25,8 @@ from assay.files import check_output, output_errors, whole_file
 from assay.model.manifest import file_sha256
 from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
+from assay.score.account import ScoreSummary, sums_of, write_aside
+from assay.score.engines.work import Elsewhere, Work
 from assay.score.lines import Layout, Style
 from assay.score.outputs import Assembler, Lines, assembler_of
 from assay.score.parts import Manifest, PartAccount, Parts, bad_row_records, differences
@@ -33,6 +36,7 @@ from assay.score.transform import Transform
 from assay.score.watching import Watch
 from assay.score.window import (
     WINDOW,
+    ScoredWindow,
     digest_of,
     read_window,
     score_window,
@@ -61,28 +65,6 @@ class ScoreOptions:
     window: int = WINDOW
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
-    """What was written, and what was not; of the whole output, whoever computed it.
-
-    `tokens` are those of all sequences, `computed` those that went through the layers.
-    """
-
-    rows: int
-    responses: int
-    truncated: int
-    unread_thoughts: int
-    tokens: int
-    computed: int
-    bad_rows: int
-    bad_rows_file: Path | None
-
-    @classmethod
-    def of(cls, numbers: Mapping[str, int], output: Path) -> ScoreSummary:
-        """Of an output, from the sums of its parts' accounts."""
-        return cls(**numbers, bad_rows_file=_aside(output) if numbers["bad_rows"] else None)
-
-
 def score_file(
     model: RewardModel,
     name: str,
@@ -101,6 +83,7 @@ def score_source(
     output: Path,
     options: ScoreOptions,
     watch: Watch | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> ScoreSummary:
     """Score every row of a source into a file, whole or not at all.
 
@@ -113,8 +96,10 @@ def score_source(
         output: the file; it must not be there unless `options.overwrite`.
         options: see `ScoreOptions`.
         watch: is told how far the job is.
+        elsewhere: scores the windows in the place of this process; `rewarder` then only reads.
 
     Raises:
+        ConfigError: standard input is to be scored elsewhere.
         DataError: bad rows and `on_bad_row` is `error`; all of them are listed.
         OutputError: the output is there already, cannot be written, or parts of another job's
             output lie beside it.
@@ -127,8 +112,12 @@ def score_source(
             where=output,
             mend="name it .jsonl; --merge makes a .parquet file of the shards",
         )
+    if elsewhere is not None and source.path == _STDIN:
+        raise ConfigError(
+            "standard input is read once, by one process", where="--input", mend="give a file"
+        )
     rewarder.check_length(options.max_length)
-    job = _Job(rewarder, source, output, options, watch or Watch())
+    job = _Job(rewarder, source, output, options, watch or Watch(), elsewhere)
     return job.run(assembler)
 
 
@@ -162,7 +151,9 @@ class _Job:
         output: Path,
         options: ScoreOptions,
         watch: Watch,
+        elsewhere: Elsewhere | None,
     ) -> None:
+        self.elsewhere = elsewhere
         self.rewarder = rewarder
         self.source = source
         self.output = output
@@ -181,17 +172,28 @@ class _Job:
             return self._end(before, settings)
         manifest = self._prepared(before, settings)
         with self.parts.kept():
-            self.parts.write_manifest(manifest)
+            self._begin(before, manifest)
             try:
                 accounts = self._score(manifest, assembler)
             except (AssayError, KeyboardInterrupt):
-                if any(self.parts.path.glob("window-*")):
+                if self.parts.any_window():
                     notice(f"what is done is kept in {self.parts.path}; the same command goes on")
                 raise
             numbers = sums_of(accounts)
             self._assemble(replace(manifest, summary=numbers), accounts, assembler)
             self.parts.remove()
         return ScoreSummary.of(numbers, self.output)
+
+    def _begin(self, before: Manifest | None, manifest: Manifest) -> None:
+        """Go on with what is there, or begin anew; nobody else writes now."""
+        check_job_output(self.output, overwrite=self.options.overwrite)
+        if self.parts.manifest() != before:
+            raise OutputError(
+                "another job has written it meanwhile", where=self.output, mend="run again"
+            )
+        if before is None or differences(before.settings, manifest.settings):
+            self.parts.clear()
+        self.parts.write_manifest(manifest)
 
     def _end(self, finished: Manifest, settings: dict[str, Any]) -> ScoreSummary:
         """The removal of the parts was broken off, and nothing before."""
@@ -205,8 +207,15 @@ class _Job:
         trusted = before is not None and before.checked and self._same(before, settings)
         settings["input SHA-256"] = self._survey(trusted=trusted)
         checked = self.source.path != _STDIN and self.options.on_bad_row == "error"
-        now = Manifest(settings, circumstances(), checked=checked)
+        others = {} if self.elsewhere is None else self.elsewhere.circumstances
+        now = Manifest(settings, circumstances() | others, checked=checked)
         if before is None:
+            if self.parts.any_window() and not self.options.overwrite:
+                raise OutputError(
+                    "holds parts of a job of which nothing is known: its manifest cannot be read",
+                    where=self.parts.path,
+                    mend="add --overwrite to begin anew, or name another output",
+                )
             return now
         found = differences(before.settings, settings)
         if found and not self.options.overwrite:
@@ -217,14 +226,13 @@ class _Job:
                 "or name another output",
             )
         if found:
-            self.parts.remove()
             if trusted:
                 self._survey(trusted=False)
             return now
-        others = differences(before.circumstances, now.circumstances)
-        if others:
+        changed = differences(before.circumstances, now.circumstances)
+        if changed:
             warn(
-                f"{self.parts.path}: going on under other circumstances ({'; '.join(others)}): "
+                f"{self.parts.path}: going on under other circumstances ({'; '.join(changed)}): "
                 "the last bits of rewards may differ from those of an unbroken job"
             )
         return replace(now, circumstances=before.circumstances)
@@ -232,8 +240,9 @@ class _Job:
     def _settings(self) -> dict[str, Any]:
         options, transform = self.options, self.options.transform
         source = {f"input {name}": value for name, value in source_settings(self.source).items()}
+        by = self.rewarder.identity() if self.elsewhere is None else self.elsewhere.identity
         return {
-            **self.rewarder.identity(),
+            **by,
             **source,
             "limit": options.limit,
             "max_length": options.max_length,
@@ -283,37 +292,70 @@ class _Job:
         accounts: list[PartAccount] = []
         done = 0
         begun = False
-        for number, rows in self._unread(reader):
-            account = self.parts.account(number)
-            if account is None:
-                if not begun:
-                    self.watch.begin(self.total, done)
-                    begun = True
-                account = self._score_one(reader, number, rows, done)
-            elif account.digest != digest_of(rows):
-                raise DataError(
-                    f"its rows {number * self.options.window + 1:,} and following are not those "
-                    "that were scored",
-                    where=self.source.path,
-                    mend=f"give the same rows, or delete {self.parts.path}",
-                )
-            assembler.look_at(self.parts.body(number))
-            accounts.append(account)
-            done += len(rows)
-            self.watch.at(done)
+        with closing(self._from_elsewhere()) as from_elsewhere:
+            for number, rows in self._unread(reader):
+                account = self.parts.account(number)
+                if account is None:
+                    if not begun:
+                        self.watch.begin(self.total, done)
+                        begun = True
+                    if self.elsewhere is None:
+                        scored = self._score_one(reader, number, rows, done)
+                    else:
+                        scored = self._next(from_elsewhere, number, rows)
+                    account = self._kept(scored)
+                elif account.digest != digest_of(rows):
+                    raise DataError(
+                        f"its rows {number * self.options.window + 1:,} and following are not "
+                        "those that were scored",
+                        where=self.source.path,
+                        mend=f"give the same rows, or delete {self.parts.path}",
+                    )
+                assembler.look_at(self.parts.body(number))
+                accounts.append(account)
+                done += len(rows)
+                self.watch.at(done)
         self._check_read(reader, manifest, accounts)
         return accounts
 
+    def _from_elsewhere(self) -> Generator[ScoredWindow, None, None]:
+        """What others score, in order; nothing where this process does it."""
+        if self.elsewhere is None:
+            return
+        options = self.options
+        work = Work(
+            self.source,
+            self.formats or {},
+            self.layout,
+            options.max_length,
+            options.limit,
+            options.window,
+            options.shard,
+            self.parts.done(),
+        )
+        yield from self.elsewhere.windows(work)
+
+    def _next(
+        self, from_elsewhere: Iterator[ScoredWindow], number: int, rows: Sequence[Any]
+    ) -> ScoredWindow:
+        """The next window of others, which must be of the rows that this process reads."""
+        scored = next(from_elsewhere, None)
+        if scored is None or (scored.number, scored.digest) != (number, digest_of(rows)):
+            raise self._changed()
+        return scored
+
     def _score_one(
         self, reader: SourceReader, number: int, rows: Sequence[Any], done: int
-    ) -> PartAccount:
-        scored = score_window(
+    ) -> ScoredWindow:
+        return score_window(
             self.rewarder,
             read_window(reader, number, rows),
             self.layout,
             self.options.max_length,
             lambda share: self.watch.at(done + share * len(rows)),
         )
+
+    def _kept(self, scored: ScoredWindow) -> PartAccount:
         if scored.bad_rows and self.options.on_bad_row == "error":
             raise bad_rows_error(scored.bad_rows)
         return self.parts.write(scored)
@@ -323,17 +365,20 @@ class _Job:
     ) -> None:
         expected = manifest.settings["input SHA-256"]
         if expected is not None and reader.fingerprint != expected:
-            raise DataError(
-                "changed while it was scored",
-                where=self.source.path,
-                mend=f"delete {self.parts.path}, and run again when nothing writes to it",
-            )
+            raise self._changed()
         bad = list(bad_row_records(accounts))
         if bad and self.options.on_bad_row == "error":
             raise bad_rows_error(bad)
         if self.options.shard == WHOLE and not any(account.rows for account in accounts):
             self.parts.remove()
             raise DataError("holds no row to score", where=self.source.path, mend="give it rows")
+
+    def _changed(self) -> DataError:
+        return DataError(
+            "changed while it was scored",
+            where=self.source.path,
+            mend=f"delete {self.parts.path}, and run again when nothing writes to it",
+        )
 
     def _assemble(
         self, manifest: Manifest, accounts: Sequence[PartAccount], assembler: Assembler
@@ -349,27 +394,3 @@ class _Job:
             else:
                 account_file(self.output).unlink(missing_ok=True)  # of what is overwritten
             self.parts.write_manifest(finished)
-
-
-def write_aside(accounts: Sequence[PartAccount], output: Path) -> None:
-    """Write the rows that were not scored beside an output; remove those of an earlier output.
-
-    Raises:
-        OutputError: the system refuses.
-    """
-    aside = _aside(output)
-    if any(account.bad_rows for account in accounts):
-        write_bad_rows(aside, bad_row_records(accounts))
-    else:
-        aside.unlink(missing_ok=True)
-
-
-def sums_of(accounts: Sequence[PartAccount]) -> dict[str, int]:
-    """The numbers of a `ScoreSummary`, over some parts."""
-    names = ("rows", "responses", "truncated", "unread_thoughts", "tokens", "computed")
-    sums = {name: sum(getattr(account, name) for account in accounts) for name in names}
-    return sums | {"bad_rows": sum(len(account.bad_rows) for account in accounts)}
-
-
-def _aside(output: Path) -> Path:
-    return output.with_name(f"{output.name}.bad.jsonl")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay.errors import DataError
 from assay.files import check_output, output_errors, whole_file
-from assay.score.files import ScoreSummary, sums_of, write_aside
+from assay.score.account import ScoreSummary, sums_of, write_aside
 from assay.score.outputs import assembler_of
 from assay.score.parts import PartAccount
 from assay.score.shards import ShardOutputs

@@ -20,7 +20,7 @@ from typing import Any
 from assay.data.records import Source
 from assay.data.rows import BadRow
 from assay.errors import OutputError
-from assay.files import output_errors, whole_file, write_text
+from assay.files import output_errors, whole_file
 from assay.model.manifest import file_sha256
 from assay.score.window import ScoredWindow
 
@@ -107,6 +107,12 @@ class Parts:
             return None
         return found if whole and found.window == number else None
 
+    def done(self) -> frozenset[int]:
+        """The numbers of the windows that are done."""
+        names = (path.stem.removeprefix("window-") for path in self.path.glob("window-*.jsonl"))
+        numbers = (int(name) for name in names if name.isdecimal())
+        return frozenset(number for number in numbers if self.account(number) is not None)
+
     def body(self, number: int) -> bytes:
         """The lines of the output that come of a window."""
         with self._file(number).open("rb") as file:
@@ -142,8 +148,9 @@ class Parts:
         Raises:
             OutputError: the system refuses.
         """
-        with output_errors(self.output):
-            write_text(self.path / _MANIFEST, json.dumps(asdict(manifest), indent=1) + "\n")
+        # It lasts as the windows do, of which nobody knows without it what they are parts of.
+        with output_errors(self.output), whole_file(self.path / _MANIFEST) as partial:
+            partial.write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -161,10 +168,11 @@ class Parts:
                 self.path.mkdir(parents=True, exist_ok=True)
                 handle = os.open(self.path, os.O_RDONLY)
             self._lock(handle)
-            yield
-        except BaseException:
-            self._clear_if_empty()
-            raise
+            try:
+                yield
+            except BaseException:
+                self._clear_if_empty()
+                raise
         finally:
             if handle >= 0:
                 os.close(handle)
@@ -172,29 +180,42 @@ class Parts:
                 for folder in made:
                     folder.rmdir()
 
-    def remove(self) -> None:
-        """Remove all parts; the manifest last, so that a kill on the way is seen for what it is."""
-        if not self.path.exists():
-            return
+    def clear(self) -> None:
+        """Remove all parts; the manifest last, so that a kill on the way is seen for what it is.
+
+        The directory stays: it is what `kept` holds.
+        """
         for file in sorted(self.path.iterdir(), key=lambda file: file.name == _MANIFEST):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove all parts and their directory."""
+        if self.path.exists():
+            self.clear()
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def any_window(self) -> bool:
+        """Whether there is a window that is done."""
+        return any(self.path.glob("window-*"))
 
     def _clear_if_empty(self) -> None:
-        if self.path.exists() and not any(self.path.glob("window-*")):
+        if self.path.exists() and not self.any_window():
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _lock(self, handle: int) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            is_ours = os.path.samestat(os.fstat(handle), self.path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            is_ours = False  # Another job has it, or has just ended and removed it.
+        except OSError:  # Some network file systems have no locks.
+            return
+        if not is_ours:
             raise OutputError(
                 "another job is writing it",
                 where=self.output,
                 mend="wait for its end, or name another output",
-            ) from None
-        except OSError:  # Some network file systems have no locks.
-            pass
+            )
 
     def _file(self, number: int) -> Path:
         return self.path / f"window-{number:07d}.jsonl"

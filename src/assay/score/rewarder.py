@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,9 @@ from assay.data.records import Group
 from assay.data.store.settings import tokenizer_hash
 from assay.errors import AssayError
 from assay.model.reward_model import RewardModel
+from assay.model.vllm.either import ScoringModel, engine_of
+from assay.model.vllm.model import VllmModel
+from assay.process import available_cores
 from assay.score.scorer import RowScores, reading_limit, refusals, score_or_refuse
 
 
@@ -65,7 +69,7 @@ class Rewarder(Protocol):
 class OneModel:
     """The raw rewards of one model, under the name that the user gave it."""
 
-    def __init__(self, model: RewardModel, name: str) -> None:
+    def __init__(self, model: ScoringModel, name: str) -> None:
         self.model = model
         self.name = name
 
@@ -77,7 +81,7 @@ class OneModel:
     @property
     def engine(self) -> str:
         """The engine's name."""
-        return self.model.engine.name
+        return engine_of(self.model)
 
     @property
     def template(self) -> str:
@@ -98,15 +102,13 @@ class OneModel:
         model, renderer = self.model, self.model.renderer
         return {
             "model": self.name,
-            "weights": weights_hash(model),
             "reward offset": model.metadata.reward_offset,
             "tokenizer": tokenizer_hash(renderer),
             "template": renderer.template.hash,
             "special tokens": renderer.special_tokens,
             "thinking": renderer.thinking,
-            "engine": model.engine.name,
-            "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-            "device": model.device.type,
+            "engine": engine_of(model),
+            **_weights(model),
         }
 
     def check_length(self, max_length: int | None) -> None:
@@ -129,12 +131,30 @@ class OneModel:
         return score_or_refuse(self.model, items, max_length=max_length, progress=progress)
 
 
+def _weights(model: ScoringModel) -> dict[str, Any]:
+    """Which they are, how wide, and where."""
+    if isinstance(model, VllmModel):
+        return {"weights": model.weights, "dtype": model.pooling.dtype, "device": "vllm's"}
+    return {
+        "weights": weights_hash(model),
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "device": model.device.type,
+    }
+
+
 def weights_hash(model: RewardModel) -> str:
     """32 hex digits of a hash of all weights as they are in memory, with names and kinds."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if isinstance(value, torch.Tensor):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-            raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(raw.numpy().data)
-    return digest.hexdigest()[:32]
+
+    def digest_of(value: torch.Tensor) -> str:
+        raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        return hashlib.sha256(raw.numpy().data).hexdigest()
+
+    named = [(n, v) for n, v in sorted(model.state_dict().items()) if isinstance(v, torch.Tensor)]
+    # A core hashes about 1 GB/s, and hashing leaves the interpreter to others.
+    with ThreadPoolExecutor(available_cores()) as pool:
+        digests = pool.map(digest_of, (value for _, value in named))
+        lines = [
+            f"{name} {value.dtype} {tuple(value.shape)} {digest}\n"
+            for (name, value), digest in zip(named, digests, strict=True)
+        ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:32]

@@ -12,7 +12,8 @@ from assay.data.formats import Scorable, VerbatimText
 from assay.data.rendering import Rendered, TokenIds
 from assay.errors import AssayError, ConfigError, DataError
 from assay.model.membership import score_with_members
-from assay.model.reward_model import RewardModel
+from assay.model.vllm.either import ScoringModel
+from assay.model.vllm.model import VllmModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class _Ready:
 
 
 def score_items(
-    model: RewardModel, items: Sequence[Scorable], *, max_length: int | None = None
+    model: ScoringModel, items: Sequence[Scorable], *, max_length: int | None = None
 ) -> list[RowScores]:
     """Score prompts with responses, and verbatim texts.
 
@@ -62,7 +63,7 @@ def score_items(
 
 
 def score_or_refuse(
-    model: RewardModel,
+    model: ScoringModel,
     items: Sequence[Scorable],
     *,
     max_length: int | None = None,
@@ -85,14 +86,14 @@ def score_or_refuse(
 
 
 def refusals(
-    model: RewardModel, items: Sequence[Scorable], *, max_length: int | None = None
+    model: ScoringModel, items: Sequence[Scorable], *, max_length: int | None = None
 ) -> list[AssayError | None]:
     """Why each item cannot be scored, or None; needs no forward pass."""
     prepared = _prepared(model, items, reading_limit(model, max_length))
     return [found if isinstance(found, AssayError) else None for found in prepared]
 
 
-def reading_limit(model: RewardModel, max_length: int | None) -> int:
+def reading_limit(model: ScoringModel, max_length: int | None) -> int:
     """Tokens of one sequence: `max_length`, by default the model's context.
 
     Raises:
@@ -107,7 +108,7 @@ def reading_limit(model: RewardModel, max_length: int | None) -> int:
 
 
 def _prepared(
-    model: RewardModel, items: Sequence[Scorable], limit: int
+    model: ScoringModel, items: Sequence[Scorable], limit: int
 ) -> list[_Ready | AssayError]:
     """Items rendered in one batch; one by one only where something is refused."""
 
@@ -127,7 +128,7 @@ def _prepared(
 
 
 def _scored(
-    model: RewardModel,
+    model: ScoringModel,
     items: Sequence[Scorable],
     ready: Sequence[_Ready],
     limit: int,
@@ -154,10 +155,10 @@ def _scored(
 
 @contextmanager
 def _watched(
-    model: RewardModel, total: int, progress: Callable[[float], object] | None
+    model: ScoringModel, total: int, progress: Callable[[float], object] | None
 ) -> Iterator[None]:
     """Tell of each forward pass which share of the sequences is done with it."""
-    if progress is None:
+    if progress is None or isinstance(model, VllmModel):  # Its passes are seen by nobody here.
         yield
         return
     done = 0
@@ -174,7 +175,7 @@ def _watched(
         hook.remove()
 
 
-def _render(model: RewardModel, items: Sequence[Scorable]) -> list[list[Rendered]]:
+def _render(model: ScoringModel, items: Sequence[Scorable]) -> list[list[Rendered]]:
     renderer = model.renderer
     pairs = [
         (item, index)
@@ -191,11 +192,11 @@ def _render(model: RewardModel, items: Sequence[Scorable]) -> list[list[Rendered
     ]
 
 
-def _fitted(model: RewardModel, item: Scorable, texts: list[Rendered], limit: int) -> _Ready:
+def _fitted(model: ScoringModel, item: Scorable, texts: list[Rendered], limit: int) -> _Ready:
     return _Ready(texts, [_fit(item, text, limit, model) for text in texts])
 
 
-def _unread_thoughts(model: RewardModel, item: Scorable, texts: Sequence[Rendered]) -> int:
+def _unread_thoughts(model: ScoringModel, item: Scorable, texts: Sequence[Rendered]) -> int:
     if isinstance(item, VerbatimText):
         return 0
     return sum(
@@ -204,7 +205,7 @@ def _unread_thoughts(model: RewardModel, item: Scorable, texts: Sequence[Rendere
     )
 
 
-def _fit(item: Scorable, text: Rendered, limit: int, model: RewardModel) -> TokenIds:
+def _fit(item: Scorable, text: Rendered, limit: int, model: ScoringModel) -> TokenIds:
     """The ids that the model reads: a text over the limit loses its beginning.
 
     Raises:

@@ -10,11 +10,14 @@ from typing import Any
 from assay.data.formats import Scorable, VerbatimText
 from assay.data.records import Group
 from assay.errors import AssayError, ConfigError
-from assay.model.reward_model import RewardModel
+from assay.model.vllm.either import ScoringModel
 from assay.score.composite import CompositeReward, ModelPart, combine
 from assay.score.reward_file import read_reward_file
 from assay.score.rewarder import OneModel
 from assay.score.scorer import RowScores
+
+Kind = Callable[[ScoringModel, str], OneModel]
+"""What makes something that gives rewards of a model and its name."""
 
 
 class Several:
@@ -49,13 +52,16 @@ class Several:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The reward file and the template of each part."""
-        return {
+        """The reward file and the template of each part; the precision, where models say one."""
+        found: dict[str, Any] = {
             "model": self.name,
             "template_hash": {
                 part.name: self._of(part).model.renderer.template.hash for part in self.spec.models
             },
         }
+        said = (model.about.get("precision") for model in self._models.values())
+        precision = next((one for one in said if one is not None), None)
+        return found if precision is None else found | {"precision": precision}
 
     @property
     def engine(self) -> str:
@@ -176,20 +182,23 @@ def models_named(spec: CompositeReward, default: str | None) -> list[str]:
     return list(dict.fromkeys(str(part.model or default) for part in spec.models))
 
 
-def load_several(path: Path, model: str | None, load: Callable[[str], RewardModel]) -> Several:
+def load_several(
+    path: Path, model: str | None, load: Callable[[str], ScoringModel], kind: Kind = OneModel
+) -> Several:
     """A reward file with its models.
 
     Args:
         path: the file.
         model: of the parts that name none.
         load: opens a model by the name that `--model` takes.
+        kind: what gives the rewards of a model with its name.
 
     Raises:
         ConfigError: the file is wrong, or needs a model that nobody names.
         AssayError: as `load`.
     """
     spec = read_reward_file(path)
-    models = {name: OneModel(load(name), name) for name in models_named(spec, model)}
+    models = {name: kind(load(name), name) for name in models_named(spec, model)}
     return Several(spec, str(path), models, model)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -12,20 +13,32 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 import assay
 from assay.errors import ModelError, ResourceError
-from assay.model.reward_model import RewardModel
+from assay.model.vllm.either import ScoringModel
 from assay.serve.auth import Keys
 from assay.serve.bodies import parsed, read_body, validated
-from assay.serve.desk import Desk, Held
+from assay.serve.desk import Held
 from assay.serve.gate import GONE, Draining, Gate, failure
 from assay.serve.health import Health
 from assay.serve.limits import Limits
 from assay.serve.metrics import Metrics
 from assay.serve.models import Models
-from assay.serve.openapi import described, with_bodies
+from assay.serve.monitor.desk import WatchedDesk
+from assay.serve.monitor.watching import Monitor, MonitorSettings
+from assay.serve.openapi import (
+    NOTHING,
+    OBJECT,
+    OBJECT_OF_A_NAME,
+    READY,
+    TEXT,
+    described,
+    with_bodies,
+)
+from assay.serve.playground.page import add_playground
 from assay.serve.protocols import endpoints
 from assay.serve.protocols.registry import Endpoint, choose, nested_error
 from assay.serve.reading import ReadingOptions
@@ -41,12 +54,16 @@ class ServeSettings:
         reading: how texts are taken.
         keys: that open it; None lets everyone in.
         protocols: by name; by default all.
+        monitor: where rewards are logged by run and step, and what they are compared with.
+        playground: whether there is a page for people at `/`.
     """
 
     limits: Limits = field(default_factory=Limits)
     reading: ReadingOptions = field(default_factory=ReadingOptions)
     keys: Keys | None = None
     protocols: tuple[str, ...] = ()
+    monitor: MonitorSettings = field(default_factory=MonitorSettings)
+    playground: bool = True
 
     def __post_init__(self) -> None:
         endpoints(self.protocols)
@@ -61,16 +78,18 @@ class Served:
         asgi: the application.
         models: of the server; `close` ends their threads.
         metrics: what it tells.
+        monitor: of runs; `close` writes what it still counts.
         draining: set by who shuts it down.
     """
 
     asgi: ASGIApp
     models: Models
     metrics: Metrics
+    monitor: Monitor
     draining: Draining
 
 
-def create_app(models: Mapping[str, RewardModel], settings: ServeSettings | None = None) -> Served:
+def create_app(models: Mapping[str, ScoringModel], settings: ServeSettings | None = None) -> Served:
     """An application that serves models by name.
 
     Each model is owned by a thread of its own, which ends with the application's lifespan.
@@ -81,16 +100,21 @@ def create_app(models: Mapping[str, RewardModel], settings: ServeSettings | None
 
     Raises:
         ConfigError, DataError: settings that cannot be.
+        OutputError: the monitor's log cannot be written.
     """
     settings = settings or ServeSettings()
     metrics, draining = Metrics(), Draining()
+    monitor = Monitor(settings.monitor, metrics)
     served = Models(models, settings.limits, settings.reading, metrics)
     paths = endpoints(settings.protocols)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        looking = asyncio.create_task(monitor.look_now_and_then())
         yield
+        looking.cancel()
         served.close()
+        monitor.close()
 
     app = FastAPI(
         title="Assay",
@@ -101,9 +125,11 @@ def create_app(models: Mapping[str, RewardModel], settings: ServeSettings | None
         lifespan=lifespan,
     )
     _add_health(app, Health(served, metrics, draining))
+    if settings.playground:
+        add_playground(app)
     held = Held(settings.limits.max_held_bytes)
     for path, candidates in paths.items():
-        handler = _handler(candidates, served, settings.limits, held)
+        handler = _handler(candidates, served, settings.limits, held, monitor)
         for method in dict.fromkeys(method for one in candidates for method in one.methods):
             app.add_api_route(
                 path,
@@ -117,25 +143,25 @@ def create_app(models: Mapping[str, RewardModel], settings: ServeSettings | None
     with_bodies(app, [one for candidates in paths.values() for one in candidates])
     known = {route.path for route in app.routes if hasattr(route, "path")}
     gate = Gate(app, settings.keys, metrics, draining, known)
-    return Served(gate, served, metrics, draining)
+    return Served(gate, served, metrics, monitor, draining)
 
 
 def _add_health(app: FastAPI, health: Health) -> None:
-    for path, answer, summary in (
-        ("/health", health.health, "Whether all models compute"),
-        ("/ping", health.health, "The same"),
-        ("/ready", health.ready, "Whether requests are welcome"),
-        ("/metrics", health.metrics, "Metrics for Prometheus"),
-        ("/version", health.version, "The version of Assay"),
-        ("/v1/models", health.models, "The served models"),
-        ("/v1/models/{name:path}", health.model, "One served model"),
+    for path, answer, summary, told in (
+        ("/health", health.health, "Whether all models compute", NOTHING),
+        ("/ping", health.health, "The same", NOTHING),
+        ("/ready", health.ready, "Whether requests are welcome", READY),
+        ("/metrics", health.metrics, "Metrics for Prometheus", TEXT),
+        ("/version", health.version, "The version of Assay", OBJECT),
+        ("/v1/models", health.models, "The served models", OBJECT),
+        ("/v1/models/{name:path}", health.model, "One served model", OBJECT_OF_A_NAME),
     ):
-        app.add_api_route(path, answer, methods=["GET"], summary=summary, tags=["server"])
+        app.add_api_route(path, answer, methods=["GET"], summary=summary, tags=["server"], **told)
         app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
 
 
 def _handler(
-    candidates: list[Endpoint], models: Models, limits: Limits, held: Held
+    candidates: list[Endpoint], models: Models, limits: Limits, held: Held, monitor: Monitor
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     """What answers at a path."""
 
@@ -149,8 +175,9 @@ def _handler(
                 fields = parsed(body)
                 endpoint = choose(fitting, fields)
                 error_of = endpoint.error
-                desk = Desk(request, models, limits)
-                found = await endpoint.answer(validated(endpoint.body, fields), desk)
+                asked = validated(endpoint.body, fields)
+                desk = WatchedDesk(request, models, limits, monitor, asked)
+                found = await endpoint.answer(asked, desk)
             finally:
                 held.release(len(body))
             if desk.warnings and isinstance(found, dict) and "meta_info" not in found:
@@ -185,7 +212,17 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    refusal = Refusal(
-        error.status_code, str(error.detail).lower(), headers=dict(error.headers or {})
-    )
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods_at(request))
+    refusal = Refusal(error.status_code, str(error.detail).lower(), headers=headers)
     return _refusal(refusal, nested_error)
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Of all routes at a path: the router knows the first one's only."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)

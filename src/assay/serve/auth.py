@@ -9,9 +9,10 @@ from pathlib import Path
 
 from assay.errors import ConfigError
 from assay.notices import warn
+from assay.serve.playground import page as playground
 
-OPEN_PATHS = frozenset({"/health", "/ready", "/ping"})
-"""What load balancers ask, who have no key."""
+OPEN_PATHS = frozenset({"/health", "/ready", "/ping"}) | playground.PATHS
+"""What load balancers ask, who have no key; and the page in which a person gives one."""
 
 _READABLE_BY_OTHERS = 0o077
 

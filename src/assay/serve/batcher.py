@@ -10,18 +10,19 @@ from contextlib import contextmanager
 
 from assay.data.rendering import TokenIds
 from assay.model.membership import score_with_members
-from assay.model.reward_model import RewardModel
-from assay.model.rewards import inference_budget, passes_of
+from assay.model.prompt_keys import PromptKeys
+from assay.model.vllm.either import ScoringModel, pass_budget, passes_for, remembers_prompts
 from assay.serve.jobs import Job
 from assay.serve.limits import Limits
 from assay.serve.metrics import ModelMeter
 from assay.serve.refusals import Refusal
 from assay.serve.rounds import PASSES_A_ROUND, distinct_sequences, next_round
 
-LINGER = 0.005
-"""Seconds that an idle model waits for requests that are being read at that moment: those of a
-group come together, and share their prompt if they are computed together. A request that comes
-alone waits for nothing."""
+LINGER, LINGER_SHARE = 0.005, 0.1
+"""Seconds that an idle model waits for requests that are being read at that moment, or the share of
+the time that computing those will take which have been read, if that is more: requests of a group
+come together, and share their prompt if they are computed together. A request that comes alone
+waits for nothing."""
 
 
 class Batcher:
@@ -33,11 +34,13 @@ class Batcher:
         meter: is told what is computed.
     """
 
-    def __init__(self, model: RewardModel, limits: Limits, meter: ModelMeter) -> None:
+    def __init__(self, model: ScoringModel, limits: Limits, meter: ModelMeter) -> None:
         self._model = model
         self._limits = limits
         self._meter = meter
-        self._budget = inference_budget(model.device)
+        self._budget = pass_budget(model)
+        remembers = limits.prompt_cache_bytes and remembers_prompts(model)
+        self._prompts = PromptKeys(limits.prompt_cache_bytes) if remembers else None
         self._condition = threading.Condition()
         self._waiting: deque[Job] = deque()
         self._held_tokens = 0
@@ -166,14 +169,18 @@ class Batcher:
     def _take(self) -> list[Job]:
         """The requests of the next round; none when all is done and the batcher closes."""
         with self._condition:
-            idle = not self._waiting
-            self._condition.wait_for(lambda: self._waiting or self._closing)
-            if idle:
-                self._condition.wait_for(lambda: not self._arriving, timeout=LINGER)
+            while not (self._waiting or self._closing):
+                self._condition.wait_for(lambda: self._waiting or self._closing)
+                # All who waited may go away meanwhile: then it begins anew.
+                self._condition.wait_for(lambda: not self._arriving, timeout=self._linger())
             jobs = next_round(self._waiting, PASSES_A_ROUND * self._budget)
             for job in jobs:
                 self._waiting.remove(job)
             return jobs
+
+    def _linger(self) -> float:
+        tokens = sum(job.num_tokens for job in self._waiting)
+        return max(LINGER, LINGER_SHARE * tokens / self._rate) if self._rate else LINGER
 
     def _compute(self, jobs: Sequence[Job]) -> None:
         if not jobs:
@@ -182,7 +189,7 @@ class Batcher:
         self._meter.round(len(jobs), [started - job.arrived for job in jobs])
         waiting, families = distinct_sequences(jobs)
         distinct = list(waiting)
-        for chosen in passes_of(self._model, distinct, families, self._budget):
+        for chosen in passes_for(self._model, distinct, families, self._budget, self._prompts):
             wanted = [
                 i for i in chosen if any(not job.cancelled for job, _ in waiting[distinct[i]])
             ]
@@ -201,12 +208,17 @@ class Batcher:
         before = self._model.computed.tokens
         sequences = list(waiting)
         try:
-            scores = score_with_members(self._model, sequences, families=families)
+            scores = score_with_members(
+                self._model, sequences, families=families, prompts=self._prompts
+            )
         except Exception as error:
             self._one_by_one(waiting, error)
             return
         self._meter.passed((self._model.computed.tokens - before) / self._budget)
         self._meter.rewards(scores.rewards)
+        if self._prompts is not None:
+            known = self._prompts
+            self._meter.prompts(known.hits, known.tokens_saved, known.num_bytes)
         for index, ids in enumerate(sequences):
             for job, place in waiting[ids]:
                 if job.put(place, scores, index):
@@ -219,4 +231,5 @@ class Batcher:
                 for job, _ in places:
                     self._released(job).fail(error)
                 return
-            self._pass({ids: places}, [0])
+            if any(not job.cancelled for job, _ in places):
+                self._pass({ids: places}, [0])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
 import traceback
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,10 +18,11 @@ from assay.errors import AssayError
 from assay.notices import logger
 from assay.serve.auth import OPEN_PATHS, Keys
 from assay.serve.metrics import Metrics
-from assay.serve.refusals import Refusal
+from assay.serve.refusals import ClientGone, Refusal
 
 GONE = 499
 """The status under which requests are counted whose client went away; it is never sent."""
+_CLOSING_SECONDS = 1.0
 
 
 class Draining:
@@ -69,7 +72,12 @@ class Gate:
                 status = message["status"]
                 if self._draining.begun:
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
+            try:
+                await send(message)
+            except Exception:
+                if await _closed(receive):
+                    raise ClientGone from None
+                raise
 
         self._metrics.in_flight.inc()
         try:
@@ -78,6 +86,8 @@ class Gate:
                 await _send(refusal, counted)
             else:
                 await self._app(scope, receive, counted)
+        except ClientGone:
+            status = GONE
         except Exception as error:
             refusal = failure(error)
             if not status:
@@ -96,6 +106,16 @@ class Gate:
             mend="send Authorization: Bearer KEY",
             headers={"WWW-Authenticate": "Bearer"},
         )
+
+
+async def _closed(receive: Receive) -> bool:
+    """Whether the connection is closed: it is told a little after the first try to write to it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSING_SECONDS):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return True
+    return False
 
 
 async def _send(refusal: Refusal, send: Send) -> None:

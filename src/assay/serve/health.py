@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 import assay
+from assay.model.vllm.either import engine_of
 from assay.serve.gate import Draining
 from assay.serve.metrics import Metrics
 from assay.serve.models import Models, ServedModel
@@ -56,7 +57,7 @@ class Health:
 
 
 def _about(served: ServedModel) -> dict[str, Any]:
-    template = served.model.renderer.template
+    template, heads = served.model.renderer.template, served.model.heads
     return {
         "id": served.name,
         "object": "model",
@@ -65,5 +66,7 @@ def _about(served: ServedModel) -> dict[str, Any]:
         "max_model_len": served.reader.limit,
         "template": template.name,
         "template_hash": template.hash,
-        "engine": served.model.engine.name,
+        "engine": engine_of(served.model),
+        "members": None if heads is None or not heads.is_ensemble else heads.names,
+        "components": None if heads is None or heads.is_ensemble else heads.names,
     }

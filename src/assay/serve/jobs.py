@@ -23,6 +23,7 @@ class Scored:
     rewards: list[float]
     uncertainty: list[float] | None = None
     components: list[dict[str, float]] | None = None
+    members: list[dict[str, float]] | None = None
 
     @property
     def num_tokens(self) -> list[int]:
@@ -63,6 +64,7 @@ class Job:
             [scores.rewards[index] for scores, index in found],
             _column([(scores.uncertainty, index) for scores, index in found]),
             _column([(scores.components, index) for scores, index in found]),
+            _column([(scores.members, index) for scores, index in found]),
         )
         self._tell(result)
 

@@ -27,6 +27,7 @@ class Limits:
             says so.
         deadline: seconds from a request's arrival, after which it gets 503.
         body_seconds: in which a client has to send its body.
+        prompt_cache_bytes: keys and values of prompts that each model remembers; 0 for none.
     """
 
     max_body_bytes: int = 4 * MIB
@@ -38,6 +39,7 @@ class Limits:
     over_length: OverLength = "error"
     deadline: float = 300.0
     body_seconds: float = 30.0
+    prompt_cache_bytes: int = 512 * MIB
 
     def __post_init__(self) -> None:
         if self.max_request_tokens > self.max_queue_tokens:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from assay.data.nearest import did_you_mean
-from assay.model.reward_model import RewardModel
+from assay.model.vllm.either import ScoringModel
 from assay.serve.batcher import Batcher
 from assay.serve.limits import Limits
 from assay.serve.metrics import Metrics, ModelMeter
@@ -21,7 +21,7 @@ class ServedModel:
     """A model with its queue; `readers` is the one thread that renders for it."""
 
     name: str
-    model: RewardModel
+    model: ScoringModel
     reader: Reader
     batcher: Batcher
     meter: ModelMeter
@@ -49,7 +49,7 @@ class Models:
 
     def __init__(
         self,
-        models: Mapping[str, RewardModel],
+        models: Mapping[str, ScoringModel],
         limits: Limits,
         options: ReadingOptions,
         metrics: Metrics,

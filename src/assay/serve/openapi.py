@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.responses import PlainTextResponse, Response
 
+from assay.serve.monitor.tags import LONGEST_RUN, RUN_HEADER, STEP_HEADER
 from assay.serve.protocols.own import RewardAnswer
 from assay.serve.protocols.registry import Endpoint, ForeignBody
 
@@ -33,6 +35,20 @@ _ERROR = {
         }
     },
 }
+_TAGS = [
+    {
+        "name": RUN_HEADER,
+        "in": "header",
+        "description": "Name of the training run that asks, for the monitor.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_RUN},
+    },
+    {
+        "name": STEP_HEADER,
+        "in": "header",
+        "description": "Its step, for the monitor.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
+]
 _STATUSES = {
     400: "The body is not JSON.",
     401: "No valid API key.",
@@ -46,12 +62,37 @@ _STATUSES = {
 }
 
 
+def _error(text: str) -> dict[str, Any]:
+    schema = {"$ref": _SCHEMAS.format(model="Error")}
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+_CLOSED = {401: _error(_STATUSES[401])}
+# Without 4XX FastAPI would tell of a 422 of its own, which a path that is a text never gets.
+_NAMED = {404: _error(_STATUSES[404]), "4XX": _error("No other is sent.")}
+
+NOTHING: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {503: {"description": "A model does not compute."}},
+}
+"""The arguments of routes whose answer is their status."""
+READY: dict[str, Any] = {
+    "responses": {503: {"description": "Not now.", "content": {"application/json": {}}}}
+}
+"""Of an object that says whether requests are welcome, with a status that says so, too."""
+TEXT: dict[str, Any] = {"response_class": PlainTextResponse, "responses": _CLOSED}
+"""Of text, where keys are wanted."""
+OBJECT: dict[str, Any] = {"responses": _CLOSED}
+"""Of an object, where keys are wanted."""
+OBJECT_OF_A_NAME: dict[str, Any] = {"responses": _CLOSED | _NAMED}
+"""The same, where there may be nothing of that name."""
+
+
 def described(candidates: Sequence[Endpoint]) -> dict[str, Any]:
     """The arguments of a route: summary, bodies, answers."""
     bodies = [{"$ref": _SCHEMAS.format(model=_name(one))} for one in candidates]
-    error = {"application/json": {"schema": {"$ref": _SCHEMAS.format(model="Error")}}}
     responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": text, "content": error} for status, text in _STATUSES.items()
+        status: _error(text) for status, text in _STATUSES.items()
     }
     responses[200] = {
         "description": "The rewards.",
@@ -67,6 +108,7 @@ def described(candidates: Sequence[Endpoint]) -> dict[str, Any]:
         "tags": [one.protocol for one in candidates],
         "responses": responses,
         "openapi_extra": {
+            "parameters": _TAGS,
             "requestBody": {
                 "required": True,
                 "content": {
@@ -75,7 +117,7 @@ def described(candidates: Sequence[Endpoint]) -> dict[str, Any]:
                         "examples": {one.protocol: {"value": one.example[0]} for one in candidates},
                     }
                 },
-            }
+            },
         },
     }
 

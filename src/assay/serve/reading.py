@@ -11,7 +11,7 @@ from assay.data.records import Group, Response, Source
 from assay.data.rendering import Rendered, Renderer, TokenIds
 from assay.data.special_tokens import SpecialTokenGuard
 from assay.errors import AssayError, ConfigError, DataError
-from assay.model.reward_model import RewardModel
+from assay.model.vllm.either import ScoringModel, num_ids_of
 from assay.serve.foreign_tokens import foreign_tokens
 from assay.serve.items import Asked, Conversation, Ids, Item, Reading, Text
 from assay.serve.limits import Limits
@@ -65,7 +65,7 @@ class Reader:
         ConfigError: a limit is beyond the model.
     """
 
-    def __init__(self, model: RewardModel, limits: Limits, options: ReadingOptions) -> None:
+    def __init__(self, model: ScoringModel, limits: Limits, options: ReadingOptions) -> None:
         own = model.renderer
         policy: Literal["text", "special"] = (
             "special" if options.special_tokens == "special" else "text"
@@ -78,7 +78,7 @@ class Reader:
                 "tokens",
                 mend=f"give at most {model.max_length}",
             )
-        self.num_ids = model.classifier.get_input_embeddings().num_embeddings
+        self.num_ids = num_ids_of(model)
         self._limits = limits
         self._options = options
         self.input_template = options.input_template

@@ -17,12 +17,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from assay.errors import ConfigError
-from assay.notices import notice
+from assay.notices import logger, notice
 from assay.serve.app import Served
+from assay.serve.gate import failure
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
@@ -143,6 +145,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn, then say so."""
+        asyncio.get_running_loop().set_exception_handler(_without_words)
         await super().startup(sockets)
         if self.started:
             self._say_started()
@@ -171,3 +174,12 @@ class _Server(uvicorn.Server):
 
     def _end(self) -> None:
         self.should_exit = True
+
+
+def _without_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught; asyncio would write its words, too, which may be a client's."""
+    error = context.get("exception")
+    if error is None:
+        logger.error("%s", context["message"])
+    else:
+        failure(error)

@@ -92,7 +92,7 @@ def grow(
     spans: list[tuple[Span, ...]] = [()] * len(order)
     before: tuple[Span, ...] = ()
     for index, depth in zip(order, shared, strict=True):
-        path = _first(before, depth)
+        path = first_spans(before, depth)
         start, own = len(ids), sequences[index][depth:]
         ids += own
         positions += range(depth, depth + len(own))
@@ -103,7 +103,7 @@ def grow(
             segments.append(Segment(Span(last.rows.start, rows.stop), last.path))
         elif own:
             segments.append(Segment(rows, path))
-        before = _joined(path, rows) if own else path
+        before = joined(path, rows) if own else path
         spans[index] = before
     return Tree(tuple(ids), tuple(positions), tuple(segments), tuple(spans))
 
@@ -163,7 +163,7 @@ def _worthwhile(at: int, common: Sequence[int], needed: Sequence[int], enough: f
     return needed[at]
 
 
-def _first(spans: Sequence[Span], length: int) -> tuple[Span, ...]:
+def first_spans(spans: Sequence[Span], length: int) -> tuple[Span, ...]:
     """The first `length` rows of some spans."""
     taken: list[Span] = []
     for start, stop in spans:
@@ -174,7 +174,7 @@ def _first(spans: Sequence[Span], length: int) -> tuple[Span, ...]:
     return tuple(taken)
 
 
-def _joined(path: tuple[Span, ...], rows: Span) -> tuple[Span, ...]:
+def joined(path: tuple[Span, ...], rows: Span) -> tuple[Span, ...]:
     """A path and the rows after it; touching spans become one."""
     if path and path[-1].stop == rows.start:
         return (*path[:-1], Span(path[-1].start, rows.stop))

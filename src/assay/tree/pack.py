@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from assay.data.rendering import TokenIds
+from assay.tree.known import History
 from assay.tree.layout import Segment, Span, Tree, grow
 
 
@@ -39,6 +40,8 @@ class Layout:
     segments: tuple[Segment, ...]
     scored_rows: tuple[int, ...]
     device: torch.device
+    history: History | None = None
+    """Of rows that the pack does not hold and paths name, with numbers from T on."""
 
     @property
     def num_rows(self) -> int:
@@ -82,7 +85,8 @@ class Layout:
         variable-length kernels have it, and a window counts tree positions.
         """
         spans = [span for s in self.segments for span in (*s.path, s.rows)]
-        return torch.cat([torch.arange(*span) for span in spans]).to(self.device)
+        with torch.inference_mode(False):  # A later pass may save them for its gradients.
+            return torch.cat([torch.arange(*span) for span in spans]).to(self.device)
 
     @cached_property
     def key_offsets(self) -> tuple[int, ...]:
@@ -91,6 +95,30 @@ class Layout:
         for segment in self.segments:
             offsets.append(offsets[-1] + segment.depth + segment.num_rows)
         return tuple(offsets)
+
+    @cached_property
+    def key_bounds(self) -> Tensor:
+        """`key_offsets` as kernels take them: int32, on the device."""
+        return self._bounds(self.key_offsets)
+
+    @cached_property
+    def query_bounds(self) -> Tensor:
+        """Where the rows of each segment begin, and one more for the end, as kernels take them."""
+        return self._bounds((0, *(segment.rows.stop for segment in self.segments)))
+
+    @cached_property
+    def most_queries(self) -> int:
+        """Rows of the largest segment."""
+        return max(segment.num_rows for segment in self.segments)
+
+    @cached_property
+    def made(self) -> dict[Any, Any]:
+        """What attention made of this layout, for the other layers of the pass."""
+        return {}
+
+    def _bounds(self, offsets: tuple[int, ...]) -> Tensor:
+        with torch.inference_mode(False):
+            return torch.tensor(offsets, dtype=torch.int32, device=self.device)
 
     def sees_TT(self, window: int | None = None) -> Tensor:
         """Which row (first index) attends to which: ancestors and itself, within a window."""
@@ -144,13 +172,13 @@ class Pack:
         return pack if starts is None else pack.scored_from(tree, starts)
 
     @classmethod
-    def planted(cls, tree: Tree, device: torch.device) -> Pack:
-        """A tree as tensors."""
+    def planted(cls, tree: Tree, device: torch.device, history: History | None = None) -> Pack:
+        """A tree as tensors, with what is known from before."""
         return cls(
             torch.tensor(tree.ids, device=device),
             torch.tensor(tree.positions, device=device),
             torch.tensor(tree.scored_rows, device=device),
-            Layout(tree.segments, tree.scored_rows, device),
+            Layout(tree.segments, tree.scored_rows, device, history),
         )
 
     def scored_from(self, tree: Tree, starts: Sequence[int]) -> Pack:

@@ -36,13 +36,19 @@ def first_fit_decreasing(costs: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def cut_by_families(
-    sequences: Sequence[TokenIds], families: Sequence[int], budget: int
+    sequences: Sequence[TokenIds],
+    families: Sequence[int],
+    budget: int,
+    *,
+    kept_in_blocks_of: int | None = None,
 ) -> list[list[int]]:
     """Cut sequences into packs of at most `budget` tree tokens, neighbours in reading order.
 
     A family stays whole where it fits. One that does not is cut between its sequences, and each
     of its packs computes the common prefix again; a sequence above the budget stands alone.
-    A prefix that families surely share (a system prompt) is counted once a pack.
+    A prefix that families surely share (a system prompt) is counted once a pack. With
+    `kept_in_blocks_of` the keys of the common prefix are kept between the packs of one family, in
+    whole blocks of so many tokens, and cost nothing after the first.
     """
     members: dict[int, list[int]] = {}
     for index in reading_order(sequences):
@@ -54,7 +60,7 @@ def cut_by_families(
         cost = tree_tokens([sequences[index] for index in family])
         own = cost - _surely_shared(before, sequences[family[0]])
         if cost > budget:
-            packs += _cut_one_family(sequences, family, budget)
+            packs += _cut_one_family(sequences, family, budget, kept_in_blocks_of)
             used, before = budget, ()
             continue
         if used + own > budget:
@@ -87,16 +93,18 @@ def _surely_shared(first: TokenIds, second: TokenIds) -> int:
 
 
 def _cut_one_family(
-    sequences: Sequence[TokenIds], family: Sequence[int], budget: int
+    sequences: Sequence[TokenIds], family: Sequence[int], budget: int, block: int | None
 ) -> list[list[int]]:
     shared = shared_lengths(sequences, family)
+    # A block may end anywhere in the last tokens of the prefix.
+    kept = max(0, min(shared[1:], default=0) - block + 1) if block is not None else 0
     packs: list[list[int]] = []
     used = budget
     for index, prefix in zip(family, shared, strict=True):
         own = len(sequences[index])
         if not packs or used + own - prefix > budget:
+            used = own - kept if packs else own
             packs.append([index])
-            used = own
         else:
             packs[-1].append(index)
             used += own - prefix

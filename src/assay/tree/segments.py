@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from assay.tree.pack import Layout
 
+MASK_BYTES = 1 << 26
+"""Masks that a layout keeps for its other layers, at most; what is more is made again."""
+
 
 def by_segment(
     q: Tensor,
@@ -38,9 +41,9 @@ def by_segment(
             gathered_v[:, :, start:stop],
         )
         if softcap is None and sink_H is None:
-            outputs.append(_fused(*inputs, scale, window))
+            outputs.append(_fused(*inputs, layout, scale, window))
         else:
-            sees_QK = bottom_right(segment.num_rows, stop - start, window, q.device)
+            sees_QK = _kept_mask(layout, segment.num_rows, stop - start, window, q.device)
             outputs.append(attend(*inputs, sees_QK, scale, softcap=softcap, sink_H=sink_H))
     return torch.cat(outputs, dim=2).transpose(1, 2)
 
@@ -97,7 +100,23 @@ def bottom_right(queries: int, keys: int, window: int | None, device: torch.devi
     return sees_QK if window is None else sees_QK & (query_Q1 - key_K < window)
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) -> Tensor:
+def _kept_mask(
+    layout: Layout, queries: int, keys: int, window: int | None, device: torch.device
+) -> Tensor:
+    """`bottom_right`, made once for all layers and segments of this size."""
+    kept: dict[tuple[int, int, int | None], Tensor] = layout.made.setdefault(bottom_right, {})
+    mask_QK = kept.get((queries, keys, window))
+    if mask_QK is None:
+        with torch.inference_mode(False):  # A later pass may save it for its gradients.
+            mask_QK = bottom_right(queries, keys, window, device)
+        if sum(mask.numel() for mask in kept.values()) + mask_QK.numel() <= MASK_BYTES:
+            kept[queries, keys, window] = mask_QK
+    return mask_QK
+
+
+def _fused(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, window: int | None
+) -> Tensor:
     queries, keys = q.shape[2], k.shape[2]
     grouped = q.shape[1] != k.shape[1]
     narrow = window is not None and window < keys
@@ -105,7 +124,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, window: int | None) ->
         return F.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=scale, enable_gqa=grouped
         )
-    mask_QK = bottom_right(queries, keys, window, q.device)
+    mask_QK = _kept_mask(layout, queries, keys, window, q.device)
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask_QK, scale=scale, enable_gqa=grouped
     )

@@ -12,7 +12,7 @@ from assay.cli.options import Format, Label, Overwrite, Plugins, source_of
 
 export = typer.Typer(
     name="export",
-    help="Make pairs or demonstrations of scored rows.",
+    help="Make pairs or demonstrations of scored rows; clean comparisons.",
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -91,3 +91,60 @@ def sft(
 
     source = source_of(scores, format, plugins=plugin)
     export_answers(source, output, count=top_k, min_reward=min_reward, overwrite=overwrite)
+
+
+Folds = Annotated[
+    Path | None,
+    typer.Option(help="What assay export folds made: no label is judged by a model that saw it."),
+]
+
+
+@export.command()
+def relabel(
+    scores: Annotated[
+        list[str], typer.Option(help="A file that assay score wrote; repeat for more.")
+    ],
+    output: Output,
+    drop_below: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Drop labels with a lower posterior.")
+    ] = None,
+    flip_below: Annotated[
+        float | None, typer.Option(min=0, max=0.5, help="Turn labels round with a lower posterior.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(help="The posterior is sigmoid(margin / temperature).")
+    ] = 1.0,
+    folds: Folds = None,
+    format: Format = "auto",
+    label: Label = None,
+    plugin: Plugins = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Comparisons without those that the rewards contradict: dropped, or turned round.
+
+    Prints how many, and mean margin and length bias before and after.
+    """
+    from assay.score.export.judging import Thresholds
+    from assay.score.export.relabel import export_relabelled
+
+    thresholds = Thresholds(drop_below, flip_below, temperature)
+    sources = [source_of(path, format, label, plugins=plugin) for path in scores]
+    export_relabelled(sources, output, thresholds, folds=folds, overwrite=overwrite)
+
+
+@export.command()
+def folds(
+    input: Annotated[str, typer.Option(help="Rows with comparisons, of any known format.")],
+    output: Annotated[Path, typer.Option(help="A directory that is not there yet.")],
+    count: Annotated[int, typer.Option("--folds", min=2, max=100, help="How many.")] = 5,
+    seed: Annotated[int, typer.Option(help="Another one deals the prompts otherwise.")] = 0,
+    format: Format = "auto",
+    label: Label = None,
+    plugin: Plugins = None,
+) -> None:
+    """Rows in folds by prompt: of each what is held out, and the others to train on."""
+    from assay.score.export.folds import write_folds
+
+    made = write_folds(source_of(input, format, label, plugins=plugin), output, count, seed=seed)
+    for fold in made:
+        typer.echo(f"{output / fold.held}: {fold.rows:,} rows; the others: {output / fold.train}")

@@ -15,11 +15,13 @@ def report(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN", help="A run, also one that is training, or the --output of assay eval."
+            metavar="RUN",
+            help="A run, also one that is training, the --output of assay eval, or the file of "
+            "assay serve --monitor-log.",
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="The page; by default RUN/report.html.")
+        Path | None, typer.Option(help="The page; by default RUN/report.html, of a log beside it.")
     ] = None,
     probe: Annotated[
         Path | None,
@@ -33,7 +35,7 @@ def report(
         bool, typer.Option("--no-texts", help="Leave out the texts of rows.")
     ] = False,
 ) -> None:
-    """Write a run or an evaluation as one HTML page.
+    """Write a run, an evaluation or a monitor's log as one HTML page.
 
     Curves, margins, calibration, slices, mistakes, the stress audit, data, recipe, versions.
     """

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from assay.cli.app import app
 from assay.cli.options import (
+    Backend,
     BadRows,
     Base,
     Columns,
     Device,
     DType,
-    Engine,
     Format,
     Label,
     Limit,
@@ -22,16 +22,21 @@ from assay.cli.options import (
     MaybeModel,
     Overwrite,
     Plugins,
+    Precision,
     Revision,
     Split,
     Template,
+    VllmUrl,
+    check_backend,
     given,
+    options_of,
     source_of,
 )
 from assay.errors import ConfigError
 
 if TYPE_CHECKING:
-    from assay.score.rewarder import Rewarder
+    from assay.score.engines.ray_cluster import RayOptions
+    from assay.score.opening import RewarderChoice
 
 Shards = Annotated[
     list[str] | None, typer.Argument(metavar="[SHARD]...", help="With --merge: their outputs.")
@@ -57,13 +62,31 @@ WriteReference = Annotated[
         "--write-reference", help="Keep mean and std of the rewards with the model, for zscore."
     ),
 ]
+ScoreEngine = Annotated[
+    Literal["auto", "tree", "packed", "padded", "ray"],
+    typer.Option(
+        help="How rewards are computed: auto takes the fastest right for the model; ray the same "
+        "by workers of a Ray cluster."
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="A cluster of which this machine is part; by default one is started here."),
+]
+RayWorkers = Annotated[
+    int | None, typer.Option(min=1, help="Each with a model; by default as many as fit.")
+]
+RayThreads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Of each; by default OMP_NUM_THREADS, or all cores."),
+]
 
 _OF_ROWS = frozenset(
     {"input", "output", "style", "shard", "write_reference", "format", "label", "split"}
     | {"revision", "columns", "limit", "on_bad_row", "overwrite"}
 )
+_OF_RAY = frozenset({"ray_address", "ray_workers", "ray_threads"})
 _OF_SHARDS = frozenset({"merge", "shards", "output", "overwrite"})
-_LOADING = ("base", "template", "device", "dtype", "engine")
 
 
 @app.command()
@@ -103,7 +126,13 @@ def score(
     base: Base = None,
     device: Device = "auto",
     dtype: DType = "auto",
-    engine: Engine = "auto",
+    precision: Precision = "full",
+    engine: ScoreEngine = "auto",
+    backend: Backend = "assay",
+    vllm_url: VllmUrl = None,
+    ray_address: RayAddress = None,
+    ray_workers: RayWorkers = None,
+    ray_threads: RayThreads = None,
     max_length: MaxLength = None,
     on_bad_row: BadRows = "error",
     overwrite: Overwrite = False,
@@ -128,34 +157,38 @@ def score(
     source = source_of(input or "-", format, label, split, revision, columns, plugin)
     if input is not None:
         locate(source)
-    options = ScoreOptions(
-        style=style,
-        transform=command.transform_of(transform, model if reward is None else None),
-        max_length=max_length,
-        on_bad_row=on_bad_row,
-        limit=limit,
-        overwrite=overwrite,
-        shard=Shard.parse(shard) if shard else WHOLE,
-    )
-    by = _rewarder(model, reward, {flag: context.params[flag] for flag in _LOADING})
-    if input is None or output is None:
-        added = options.transform
-        by_hand = (by, prompt or "", response or [])
-        command.score_by_hand(*by_hand, transform=added, max_length=max_length)
-    else:
-        command.score_rows(by, source, output, options, write_reference=write_reference)
+    added = command.transform_of(transform, model if reward is None else None)
+    part = Shard.parse(shard) if shard else WHOLE
+    options = options_of(context, ScoreOptions, transform=added, shard=part)
+    choice, ray = _choice(context), _ray(context)
+    from assay.score.engines.choosing import opened_here
+
+    with opened_here(choice, ray) as (by, elsewhere):
+        if input is None or output is None:
+            by_hand = (by, prompt or "", response or [])
+            command.score_by_hand(*by_hand, transform=options.transform, max_length=max_length)
+            return
+        files = (source, output, options)
+        command.score_rows(by, *files, write_reference=write_reference, elsewhere=elsewhere)
 
 
-def _rewarder(model: str | None, reward: Path | None, loading: dict[str, Any]) -> Rewarder:
+def _choice(context: typer.Context) -> RewarderChoice:
     """The model of `--model`, or what `--reward` says."""
-    from assay.model.loading import load_reward_model
-    from assay.score.rewarder import OneModel
-    from assay.score.several import load_several
+    from assay.score.opening import RewarderChoice
 
-    if reward is not None:
-        return load_several(reward, model, lambda name: load_reward_model(name, **loading))
-    name = model or ""
-    return OneModel(load_reward_model(name, **loading), name)
+    engine = context.params["engine"]
+    return options_of(context, RewarderChoice, engine="auto" if engine == "ray" else engine)
+
+
+def _ray(context: typer.Context) -> RayOptions | None:
+    """What `--engine ray` says."""
+    params = context.params
+    if params["engine"] != "ray":
+        return None
+    from assay.score.engines.ray_cluster import RayOptions, check_installed
+
+    check_installed()
+    return RayOptions(params["ray_address"], params["ray_workers"], params["ray_threads"])
 
 
 def _mode(context: typer.Context) -> Literal["rows", "hand", "shards"]:
@@ -165,6 +198,8 @@ def _mode(context: typer.Context) -> Literal["rows", "hand", "shards"]:
         ConfigError: they do not belong together.
     """
     params = context.params
+    check_backend(context)
+    _check_ray(context)
     by_hand = params["prompt"] is not None or bool(params["response"])
     if params["merge"] or params["shards"]:
         _check_merge(context)
@@ -186,6 +221,22 @@ def _mode(context: typer.Context) -> Literal["rows", "hand", "shards"]:
                 mend="leave it out, or give --input",
             )
     return "hand" if by_hand else "rows"
+
+
+def _check_ray(context: typer.Context) -> None:
+    params = context.params
+    if params["engine"] != "ray":
+        for flag in given(context, _OF_RAY):
+            raise ConfigError(f"{flag} is for --engine ray", mend="give --engine ray, too")
+    elif params["precision"] != "full":
+        raise ConfigError(
+            "--engine ray has no one who would tell what --precision does",
+            mend="leave one of the two out",
+        )
+    elif params["prompt"] is not None or params["response"] or str(params["output"]) == "-":
+        raise ConfigError(
+            "--engine ray scores a file into a file", mend="give --input FILE and --output FILE"
+        )
 
 
 def _check_merge(context: typer.Context) -> None:

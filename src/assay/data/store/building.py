@@ -51,9 +51,10 @@ from assay.data.store.settings import (
     versions,
 )
 from assay.data.store.spill import Spill
-from assay.data.store.workers import Workers, available_cores, rarely_collected, start_early
+from assay.data.store.workers import MOST, Workers, rarely_collected, start_early
 from assay.errors import AssayError, DataError, OutputError
 from assay.files import output_errors, sync, write_text
+from assay.process import available_cores
 
 _PIECE = 1 << 20
 _LARGE = 5_000_000
@@ -95,7 +96,7 @@ def prepare_source(
         ready = _ready(final, key, ours=output is None)
         if ready is not None:
             return ready
-        job = _Job(source, preparation, content, key, workers or available_cores())
+        job = _Job(source, preparation, content, key, workers or min(available_cores(), MOST))
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             with exclusive(final) as locked:

@@ -33,7 +33,8 @@ _STARTING = 1.0
 """Seconds after `start_early` in which processes cannot be had without waiting for imports."""
 _WAITING = 2
 """Pieces of work in the queue for each process: more would only fill memory."""
-_MOST = 16
+MOST = 16
+"""Processes that are started unasked."""
 _PRELOAD = (
     "assay.data.store.chunks",
     "assay.data.store.partitions",
@@ -42,15 +43,6 @@ _PRELOAD = (
 
 _shared: Preparation | AssayError | None = None
 """In a process of the pool: what it prepares, or why it cannot."""
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use, at most 16."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        cores = os.cpu_count() or 1
-    return min(cores, _MOST)
 
 
 class Workers:

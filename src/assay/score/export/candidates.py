@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from assay.data.formats import VerbatimText
@@ -55,12 +55,19 @@ def read_candidates(source: DataSource) -> list[Candidates]:
         DataError: a row cannot be read, has no scores, or other ones than its answers need.
     """
     found: dict[str, Candidates] = {}
-    for group, rewards in _rows(SourceReader(source)):
+    for group, rewards in rewards_by_row(SourceReader(source)):
         found.setdefault(group.key, Candidates(group)).add(group, rewards)
     return list(found.values())
 
 
-def _rows(rows: Iterable[ScorableRow | BadRow]) -> Iterable[tuple[Group, list[float]]]:
+def rewards_by_row(
+    rows: Iterable[ScorableRow | BadRow],
+) -> Iterator[tuple[Group, list[float]]]:
+    """Each row of a file that `assay score` wrote, and the rewards of its answers.
+
+    Raises:
+        DataError: as `read_candidates`.
+    """
     for row in rows:
         if isinstance(row, BadRow):
             raise DataError(row.what, where=row.source, mend=row.mend)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -47,7 +47,7 @@ def export_pairs(source: DataSource, output: Path, options: PairOptions) -> None
         OutputError: the output is there already, or cannot be written.
     """
     write = get_target(options.target)
-    _check_output(output, overwrite=options.overwrite)
+    check_rows_output(output, overwrite=options.overwrite)
     about = None
     if options.target == LLAMAFACTORY:
         about = DatasetInfo.open(output, overwrite=options.overwrite)
@@ -96,7 +96,7 @@ def export_answers(
         DataError: a row cannot be read or has no rewards, or no answer is left.
         OutputError: the output is there already, or cannot be written.
     """
-    _check_output(output, overwrite=overwrite)
+    check_rows_output(output, overwrite=overwrite)
     prompts = read_candidates(source)
     rows: list[JsonObject] = []
     rewards: list[float] = []
@@ -125,6 +125,12 @@ def pair_summary(pairs: Iterable[Pair]) -> list[str]:
             for at in (pair.chosen, pair.rejected)
         )
         differences.append(chosen - rejected)
+    return bias_lines(margins, differences)
+
+
+def bias_lines(margins: Sequence[float], differences: Sequence[int]) -> list[str]:
+    """Mean margin and length bias of some pairs, from the margin of each, and by how many
+    characters its better answer is longer."""
     longer = sum(difference > 0 for difference in differences) / len(differences)
     return [
         f"mean margin: {fmean(margins):.4g}",
@@ -152,7 +158,13 @@ def _conversation(group: Group, answer: tuple[Message, ...], reward: float) -> J
     return row
 
 
-def _check_output(output: Path, *, overwrite: bool) -> None:
+def check_rows_output(output: Path, *, overwrite: bool) -> None:
+    """Refuse a file of rows that would be lost or cannot be written.
+
+    Raises:
+        ConfigError: it is of an unknown kind.
+        OutputError: as `check_output`.
+    """
     check_output(output, overwrite=overwrite)
     if output.suffix.lower() not in _SUFFIXES:
         raise ConfigError(

@@ -12,6 +12,7 @@ from assay.errors import AssayError
 from assay.serve.desk import Desk
 from assay.serve.items import Asked, Item, Text
 from assay.serve.jobs import Scored
+from assay.serve.monitor.tags import LONGEST_RUN
 from assay.serve.protocols.answering import new_id
 from assay.serve.protocols.asking import conversation, grouped, read
 from assay.serve.protocols.registry import Endpoint, register_endpoint
@@ -54,6 +55,18 @@ class RewardBody(BaseModel):
     chat_template_kwargs: dict[str, Any] | None = Field(
         default=None, description="Variables of the model's own template."
     )
+    members: bool = Field(
+        default=False, description="Of an ensemble, say what each member gives, too."
+    )
+    run: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=LONGEST_RUN,
+        description="Name of the training run that asks, for the monitor; as X-Assay-Run.",
+    )
+    step: int | None = Field(
+        default=None, ge=0, description="Its step, for the monitor; as X-Assay-Step."
+    )
 
 
 class Usage(BaseModel):
@@ -78,6 +91,11 @@ class RewardAnswer(BaseModel):
     components: list[dict[str, float]] | None = Field(
         default=None, description="Of heads of attributes: the rating of each, by name."
     )
+    members: list[dict[str, float]] | None = Field(
+        default=None,
+        description="Of an ensemble, where asked for: what each member gives, by name; their mean "
+        "is the reward.",
+    )
     tokens: list[int] = Field(description="Tokens that the model read, prompt included.")
     truncated: list[bool] = Field(description="Whether the prompt's beginning was left out.")
     foreign_special_tokens: list[list[str]] | None = Field(
@@ -91,6 +109,9 @@ async def reward(body: RewardBody, desk: Desk) -> dict[str, Any]:
     """Rewards, and what else is known."""
     served = desk.models.named(body.model)
     asked = Asked(_items(body), body.input_template)
+    heads = served.model.heads
+    if body.members and (heads is None or not heads.is_ensemble):
+        raise Refusal(422, "the model is no ensemble", param="members", mend="leave it out")
     scored = await desk.score(served, asked)
     total = sum(scored.num_tokens)
     found: dict[str, Any] = {
@@ -99,9 +120,8 @@ async def reward(body: RewardBody, desk: Desk) -> dict[str, Any]:
         "model": served.name,
         "rewards": scored.rewards,
     }
-    for name in ("uncertainty", "components"):
-        if getattr(scored, name) is not None:
-            found[name] = getattr(scored, name)
+    wanted = ("uncertainty", "components", *(("members",) if body.members else ()))
+    found |= {name: getattr(scored, name) for name in wanted if getattr(scored, name) is not None}
     found["tokens"] = scored.num_tokens
     found["truncated"] = [reading.truncated for reading in scored.readings]
     _add_foreign(found, scored)

@@ -1,0 +1,1 @@
+"""Watching what a policy makes of its rewards: by run and step, without keeping a text."""

@@ -1,0 +1,1 @@
+"""A page that asks the server: answers ranked, with the probability that each beats each."""
