@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tables import bar, ratio, spread
+from result_file import write_result
+from tables import bar, print_bars, ratio, spread
 
 from assay.data.records import Group
 from assay.data.rendering import Renderer
@@ -226,6 +227,17 @@ def figures_of(
             for found in rounds
         ],
     }
+
+
+def concluded(figures: dict[str, Any], output: Path) -> int:
+    """Print the bars and write the result; 1, and no result, where the sides disagree."""
+    print_bars(figures["bars"])
+    fault = disagreement(figures)
+    if fault is not None:
+        print(fault, file=sys.stderr)
+        return 1
+    write_result(output, figures, ("assay", "torch", "transformers"))
+    return 0
 
 
 def disagreement(figures: dict[str, Any]) -> str | None:

@@ -35,10 +35,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from result_file import RESULTS, write_result
-from score_rounds import add_arguments, disagreement, figures_of, measure, sides_of, write_texts
+from result_file import RESULTS
+from score_rounds import add_arguments, concluded, figures_of, measure, sides_of, write_texts
 from starting_model import SMOLLM2, save_starting_model
-from tables import commit, print_bars
+from tables import commit
 
 from assay import RewardModel
 from assay.data.encoding import encode_groups
@@ -47,7 +47,7 @@ from assay.data.sources import DataSource
 
 HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 SIDES = ("assay", "transformers", "transformers_sorted", "cross_encoder", "vllm", "vllm_tuned")
-BARS = {"transformers": 3.0, "vllm": 2.0}
+BARS = {"transformers": 3.8, "vllm": 2.5}
 SEED = 42
 WARM, PROBE = 4, 16
 
@@ -72,13 +72,7 @@ def main() -> int:
         "tokens": sum(map(len, settings["timed"]["ids"])),
         "commit": checked_out,
     }
-    print_bars(figures["bars"])
-    fault = disagreement(figures)
-    if fault is not None:
-        print(fault, file=sys.stderr)
-        return 1
-    write_result(arguments.output, figures, ("assay", "torch", "transformers"))
-    return 0
+    return concluded(figures, arguments.output)
 
 
 def parse_arguments() -> argparse.Namespace:

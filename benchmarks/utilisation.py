@@ -50,12 +50,14 @@ from assay.data.encoding import EncodedGroup, encode_groups
 from assay.data.loading import load_groups
 from assay.data.rendering import TokenIds
 from assay.data.sources import DataSource
+from assay.model.lanes import LANES
 from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
-from assay.process import settle
+from assay.process import settle, share_one_heap
 from assay.train.memory import training_budget
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import train_step
+from assay.train.strategy.single import Single
 
 HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 BAR = 0.7
@@ -127,6 +129,7 @@ def main() -> int:
         print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
         return 0
     settle()  # As the command does.
+    share_one_heap()
     torch.set_num_threads(arguments.threads)
     checked_out = commit()
     with tempfile.TemporaryDirectory(prefix="utilisation-") as name:
@@ -179,6 +182,7 @@ class Bench:
         self.batches = batches(arguments, self.model)
         train = self.recipe.train
         self.optimizer = build_optimizer(self.model.named_parameters(), train)
+        self.strategy = Single(self.model, self.optimizer)
         self.schedule = build_schedule(self.optimizer, train, len(self.batches))
         self.max_tokens = training_budget(self.model, train).max_tokens
         self.products = Products(self.model, max(map(self.largest_pack, self.batches)))
@@ -196,7 +200,7 @@ class Bench:
         """Seconds of one step."""
         result = train_step(
             *(self.model, self.batches[number], self.optimizer, self.schedule, self.recipe),
-            self.max_tokens,
+            *(self.max_tokens, self.strategy),
         )
         return result.seconds
 
@@ -226,15 +230,22 @@ class Bench:
 
     def profile(self) -> dict[str, Any]:
         """Shares of the time of further steps, by what it went to."""
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        everywhere = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], experimental_config=everywhere
+        ) as profiler:
             seconds = sum(self.step(len(self.batches) - 1 - number) for number in range(PROFILED))
         times: Counter[str] = Counter()
         largest: Counter[str] = Counter()
-        for entry in profiler.key_averages():
-            if entry.key.startswith("aten::"):
-                share = entry.self_cpu_time_total / 1e6 / seconds
-                times[part_of(entry.key.removeprefix("aten::"))] += share
-                largest[entry.key] += share
+        events = profiler.events()
+        threads = {event.thread for event in events if event.name == "aten::_fused_adamw_"}
+        for event in events:
+            if event.name.startswith("aten::"):
+                # Two lanes are at work at the same time, each with half of the cores.
+                lanes = 1 if event.thread in threads else LANES
+                share = event.self_cpu_time_total / 1e6 / seconds / lanes
+                times[part_of(event.name.removeprefix("aten::"))] += share
+                largest[event.name] += share
         rest = 1 - sum(times.values())
         return {
             "steps": PROFILED,

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import socket
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from playwright.sync_api import sync_playwright
-
 from assay.model.loading import load_reward_model
-from assay.serve.app import Served, create_app
+from assay.serve.app import create_app
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "serve"))
+
+from browsing import chromium, live
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 MOST_BYTES = 200_000
@@ -28,23 +23,6 @@ PICTURES: dict[str, dict[str, Any]] = {
     "playground-dark.png": {"locale": "en-GB", "color_scheme": "dark"},
     "playground-zh.png": {"locale": "zh-CN", "color_scheme": "light"},
 }
-
-
-@contextmanager
-def live(served: Served) -> Iterator[str]:
-    """The address of an application while it is served."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(served.asgi, log_config=None, lifespan="on", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def take(browser: Any, url: str, path: Path, options: dict[str, Any]) -> None:
@@ -69,19 +47,12 @@ def main() -> None:
     """Serve a model on a free port, and take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="as in assay serve")
-    parser.add_argument(
-        "--chromium", default=os.environ.get("CHROMIUM") or shutil.which("chromium")
-    )
     given = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     served = create_app({"rm": load_reward_model(given.model)})
-    with live(served) as url, sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=given.chromium, args=["--no-sandbox"], timeout=PATIENCE
-        )
+    with live(served) as url, chromium() as browser:
         for name, options in PICTURES.items():
             take(browser, url, IMAGES / name, options)
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -44,9 +44,10 @@ def output_errors(target: Path) -> Iterator[None]:
             raise OutputError(
                 "no permission to write", where=target, mend="write elsewhere"
             ) from None
-        if number in _NO_SUCH_PLACE:
+        if number in _NO_SUCH_PLACE or _is_about(error, target):
+            reason = os.strerror(number or errno.ENOENT)
             raise OutputError(
-                f"cannot be written ({os.strerror(number)})", where=target, mend="write elsewhere"
+                f"cannot be written ({reason})", where=target, mend="write elsewhere"
             ) from None
         if isinstance(error, SafetensorError):
             raise OutputError(
@@ -84,6 +85,24 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise OutputError("is not a file", where=output, mend="name a file")
     if output.exists() and not overwrite:
         raise OutputError("is there already", where=output, mend="add --overwrite, or name another")
+
+
+def check_not_input(output: Path, inputs: Iterable[Path]) -> None:
+    """Refuse a file that is read for what is written to it, by whatever name it is called.
+
+    Raises:
+        OutputError: it is one of the inputs; to overwrite it would lose it.
+    """
+    if not output.exists():
+        return
+    for path in inputs:
+        if path.exists() and path.samefile(output):
+            also = "" if path == output else f" ({path})"
+            raise OutputError(
+                f"is the input{also}, which is never overwritten",
+                where=output,
+                mend="name another output",
+            )
 
 
 @contextmanager
@@ -137,6 +156,15 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_about(error: Exception, target: Path) -> bool:
+    """Whether it is said of a target, or of what stands beside it until it is whole, that it is not
+    there: so do file systems of the kernel's, as /proc, of a file that is to be made."""
+    if not isinstance(error, FileNotFoundError) or not isinstance(error.filename, str | Path):
+        return False
+    path = Path(error.filename)
+    return path.parent == target.parent and path.name.lstrip(".").startswith(target.name)
 
 
 def _errno(error: Exception) -> int | None:

@@ -18,6 +18,11 @@ def warn(text: str) -> None:
     logger.warning(text)
 
 
+def counted(number: int, one: str) -> str:
+    """`1 row`, `2 rows`, `4,096 rows`."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
+
+
 def _is_error(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 

@@ -16,7 +16,7 @@ import ctypes
 import gc
 import os
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGEST_ALLOWED = 32 * 2**20
 
 COLLECTED = (50_000, 20, 20)
@@ -38,14 +38,24 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
-def _keep_freed_memory() -> None:
-    """Tell glibc; elsewhere nothing happens.
+def share_one_heap() -> None:
+    """Let threads that compute side by side have no heaps of their own, before they start.
 
-    Blocks above 32 MiB (weights) are still returned, which bounds what is kept.
+    Their blocks would go back to the kernel whatever `settle` has said.
     """
+    _mallopt((_M_ARENA_MAX, 1))
+
+
+def _keep_freed_memory() -> None:
+    """Blocks above 32 MiB (weights) are still returned, which bounds what is kept."""
+    _mallopt((_M_MMAP_THRESHOLD, _LARGEST_ALLOWED), (_M_TRIM_THRESHOLD, -1))
+
+
+def _mallopt(*settings: tuple[int, int]) -> None:
+    """Tell glibc; elsewhere nothing happens."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(_M_MMAP_THRESHOLD, _LARGEST_ALLOWED)
-    mallopt(_M_TRIM_THRESHOLD, -1)
+    for name, value in settings:
+        mallopt(name, value)

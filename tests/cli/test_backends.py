@@ -15,6 +15,7 @@ from running import Assay, Models, cvalues_rows
     [
         (["--ray-workers", "2"], "--ray-workers is for --engine ray; give --engine ray, too"),
         (["--engine", "ray", "--output", "-"], "--engine ray scores a file into a file"),
+        (["--engine", "ray", "--input", "-"], "--engine ray scores a file into a file"),
         (["--vllm-url", "http://localhost"], "--vllm-url is for --backend vllm"),
         (["--backend", "vllm", "--device", "cpu"], "--device has no use with --backend vllm"),
         (["--backend", "vllm", "--engine", "ray"], "--engine has no use with --backend vllm"),

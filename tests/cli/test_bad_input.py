@@ -749,6 +749,12 @@ BY_HAND = [
     case("no response", lambda p: ["--prompt", "q"], "--prompt and at least one --response"),
     case("no prompt", lambda p: ["--response", "a"], "--prompt and at least one --response"),
     case("response without value", lambda p: ["--prompt", "q", "--response"], "--response"),
+    case(
+        "a table by hand",
+        lambda p: ["--prompt", "q", "--response", "a", "--output", "o.parquet"],
+        "o.parquet: answers by hand are written as JSON lines",
+        "name it .jsonl",
+    ),
     *[
         case(
             f"{flag} by hand",
@@ -757,7 +763,6 @@ BY_HAND = [
             "leave",
         )
         for flag, value in {
-            "--output": ["o.jsonl"],
             "--style": ["messages"],
             "--format": ["trl"],
             "--label": ["safer"],

@@ -172,7 +172,9 @@ def test_bad_rows(assay: Assay, write_rows: WriteRows, tmp_path: Path) -> None:
         (["--to", "tlr", "--output", "x.jsonl"], "did you mean 'trl'"),
         (["--to", "trl", "--output", "x.csv"], "'.csv' files are not written"),
         (["--to", "trl", "--output", "."], "is a directory"),
-        (["--to", "trl", "--output", "rows.jsonl"], "is there already"),
+        (["--to", "trl", "--output", "rows.jsonl"], "is the input, which is never overwritten"),
+        (["--to", "trl", "--output", "./rows.jsonl", "--overwrite"], "is the input"),
+        (["--to", "trl", "--output", "there.jsonl"], "is there already"),
         (["--to", "trl", "--output", "rows.jsonl/x.jsonl"], "cannot be made: "),
         (["--to", "llamafactory", "--output", "dataset_info.json"], "the list of data sets itself"),
         (["--to", "trl", "--output", "x.jsonl", "--seq-length", "9"], "is for --to mindrecord"),
@@ -189,6 +191,7 @@ def test_mistakes(
     said: str,
 ) -> None:
     write_rows(cvalues_rows(1))
+    (tmp_path / "there.jsonl").touch()
     monkeypatch.chdir(tmp_path)
     with nothing_left_behind(tmp_path):
         ran = assay("convert", "rows.jsonl", *argv)

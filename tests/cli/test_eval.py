@@ -285,7 +285,7 @@ def test_without_output_nothing_is_written(
     ran = assay("eval", "--model", models.reward, "--input", rows, "--on-bad-row", "skip")
     assert ran.code == 0
     assert ran.err == (
-        "warning: 1 bad rows were skipped; give --output to have them written aside\n"
+        "warning: 1 bad row was skipped; give --output to have bad rows written aside\n"
     )
     assert tree(tmp_path) == before
 

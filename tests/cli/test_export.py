@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from running import Assay, Models, cvalues_rows
 
@@ -35,7 +36,7 @@ def test_pairs_and_answers(assay: Assay, scored: Path, tmp_path: Path) -> None:
         )
         better = max((0, 1), key=lambda at: scores[at])
         assert pair["chosen"] == [{"role": "assistant", "content": texts[better]}]
-        assert pair["margin"] == max(scores) - min(scores)
+        assert pair["margin"] == float(str(np.float32(max(scores) - min(scores))))
     label = ("--for", "handbook", "--select", "label", "--overwrite", "--output", pairs)
     assert assay("export", "dpo", "--scores", scored, *label).code == 0
     assert [pair["score_chosen"] for pair in lines_of(pairs)] == [

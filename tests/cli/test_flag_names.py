@@ -26,7 +26,7 @@ def test_flags_and_fields(assay: Assay, models: Models, write_rows: Any, tmp_pat
     argv = ("convert", rows, "--to", "trl", "--output", tmp_path / "out.jsonl")
     assert assay(*argv).err.rstrip().endswith("mend them, or give --on-bad-row skip")
     wrong = assay(*argv, "--columns", "prompt=question")
-    assert "correct --columns, or the row" in wrong.err
+    assert "; correct --columns" in wrong.err
     assert "leave --label out" in assay(*argv, "--label", "safer").err
     flags = ("--model.path", models.base, "--output", tmp_path / "stores")
     ran = assay("prepare", "--data.train", rows, *flags)

@@ -34,7 +34,8 @@ def test_it_says_what_it_does_and_writes_it_down(
 ) -> None:
     outputs = [tmp_path / f"{name}.jsonl" for name in ("full", "int8", "again")]
     flags = ("--model", models.reward, "--input", rows)
-    assert assay("score", *flags, "--output", outputs[0]).code == 0
+    in_full = assay("score", *flags, "--output", outputs[0])
+    assert in_full.code == 0
     ran = [assay("score", *flags, "--output", output, *INT8) for output in outputs[1:]]
     assert [one.code for one in ran] == [0, 0]
     assert re.search(r"products with a second term, 1\.\d\d products a weight", ran[0].err)
@@ -52,6 +53,10 @@ def test_it_says_what_it_does_and_writes_it_down(
     for before, after in zip(full, int8, strict=True):
         assert after["scores"] == pytest.approx(before["scores"], abs=0.1)
     assert [row["scores"] for row in full] != [row["scores"] for row in int8]
+    work = re.compile(r"tokens: ([\d,]+), computed: ([\d,]+)")
+    assert work.findall(ran[0].out) == work.findall(
+        in_full.out
+    )  # The comparison's are not the job's.
     assert outputs[1].read_bytes() == outputs[2].read_bytes()
 
 
@@ -106,7 +111,8 @@ def test_of_several_models_each_says_its_own(
 def test_by_hand(assay: Assay, models: Models) -> None:
     ran = assay("score", "--model", models.reward, "--prompt", "Why?", "--response", "So.", *INT8)
     assert ran.code == 0
-    assert "1 answers scored in both precisions" in ran.err
+    assert "1 answer scored in both precisions" in ran.err
+    assert "; too few answers to judge their order, which takes 20\n" in ran.err
     assert "reward score: [[" in ran.out
 
 

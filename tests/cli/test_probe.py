@@ -181,4 +181,4 @@ def test_bad_rows_are_put_aside(probe: Any, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert (found["rows"], found["bad_rows"]) == (4, 1)
     assert (tmp_path / "out" / "bad_rows.jsonl").exists()
-    assert "1 bad rows" in ran.out
+    assert "1 bad row" in ran.out

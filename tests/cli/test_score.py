@@ -258,7 +258,7 @@ def test_a_cut_is_said_once_with_a_count(
     assert ran.err == "warning: 6 responses were read without the beginning of their prompt\n"
     hand = ("--prompt", "why " * 60, "--response", "a", "--max-length", 40)
     ran = assay("score", "--model", loud, *hand)
-    assert ran.err == "warning: 1 responses were read without the beginning of their prompt\n"
+    assert ran.err == "warning: 1 response was read without the beginning of its prompt\n"
 
 
 def test_sigmoid_is_added_and_replaces_nothing(score: Any) -> None:

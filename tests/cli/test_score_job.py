@@ -32,7 +32,11 @@ def test_standard_input_to_standard_output(
     flags = ("--model", models.reward)
     assert assay("score", *flags, "--input", rows, "--output", output).code == 0
     ran = assay("score", *flags, "--input", "-", "--output", "-", stdin=data)
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.errors) == (0, [])
+    said = (
+        r"note: 6 rows, 12 rewards\nnote: engine: tree, tokens: \d+, computed: \d+ \(\d+% saved\)\n"
+    )
+    assert re.fullmatch(said, ran.err)
     assert ran.out == output.read_text(encoding="utf-8")
     bad = data + b"{oops\n"
     refused = assay("score", *flags, "--input", "-", "--output", "-", stdin=bad)
@@ -42,7 +46,7 @@ def test_standard_input_to_standard_output(
     skipped = assay("score", *flags, "--input", "-", "--output", "-", *skip, stdin=bad)
     assert (skipped.code, skipped.out) == (0, ran.out)
     assert skipped.err.startswith("warning: not scored: stdin:7: is not valid JSON")
-    assert skipped.err.endswith("warning: 1 bad rows were not scored\n")
+    assert "\nwarning: 1 bad row was not scored\n" in skipped.err
 
 
 def test_shards_and_merge(assay: Assay, models: Models, rows: Path, tmp_path: Path) -> None:
@@ -139,7 +143,9 @@ def test_a_composite_reward(assay: Assay, models: Models, rows: Path, tmp_path: 
     assert "bad: -1.0\n" in shown
     assert f"a: {lines_of(plain)[0]['assay']['scores'][1]}\n" in shown
     missing = assay("score", "--reward", file, *io, tmp_path / "x.jsonl")
-    assert "the part 'b' names no model; give --model, too" in missing.err
+    assert (
+        "reward.yaml:3: the part 'b' names no model; add model, or give --model, too" in missing.err
+    )
 
 
 def test_thoughts_that_the_template_leaves_out_are_told(
@@ -168,3 +174,72 @@ def test_an_interrupted_job_leaves_what_is_done_or_nothing(
     assert ran.code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
     assert assay(*flags).code == 0
+
+
+def test_answers_by_hand_as_a_row(assay: Assay, models: Models, tmp_path: Path) -> None:
+    output = tmp_path / "o.jsonl"
+    hand = ("--model", models.reward, "--prompt", "Why?", "--response", "So.", "--response", "深")
+    printed = assay("score", *hand)
+    rewards = [float(one) for one in re.findall(r"reward score: \[\[(.*)\]\]", printed.out)]
+    shown = assay("score", *hand, "--output", "-", "--transform", "temperature=0.5")
+    assert (shown.code, shown.err) == (0, "")
+    written = assay("score", *hand, "--output", output, "--transform", "temperature=0.5")
+    assert written.out == f"1 row, 2 rewards: {output}\n"
+    assert output.read_text(encoding="utf-8") == shown.out
+    [row] = lines_of(output)
+    assert (row["prompt"], row["responses"]) == ("Why?", ["So.", "深"])
+    assert row["assay"]["scores"] == rewards
+    assert row["assay"]["temperature"] == [reward * 2 for reward in rewards]
+    again = tmp_path / "again.jsonl"
+    flags = ("--transform", "temperature=0.5", "--output", again)
+    rows = output.with_name("rows.jsonl")
+    rows.write_text(json.dumps({"prompt": row["prompt"], "responses": row["responses"]}) + "\n")
+    assert assay("score", "--model", models.reward, "--input", rows, *flags).code == 0
+    assert lines_of(again)[0]["assay"] == row["assay"]
+    assert "is there already" in assay("score", *hand, "--output", output).err
+    assert "name it .jsonl" in assay("score", *hand, "--output", tmp_path / "o.parquet").err
+
+
+def test_no_command_overwrites_its_input(
+    assay: Assay, models: Models, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = rows.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(rows)
+    flags = ("--model", models.reward, "--overwrite", "--on-bad-row", "skip")
+    for output in (rows, "rows.jsonl", "./rows.jsonl", "link.jsonl"):
+        ran = assay("score", *flags, "--input", rows, "--output", output)
+        assert (ran.code, len(ran.errors)) == (2, 1)
+        assert "is the input" in ran.err
+        assert "which is never overwritten; name another output" in ran.err
+    with rows.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", file)
+        ran = assay("score", *flags, "--input", "-", "--output", "rows.jsonl")
+    assert (ran.code, "is the input" in ran.err) == (2, True)
+    assert rows.read_bytes() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_an_output_that_cannot_be_made_is_told_by_its_own_name(
+    assay: Assay, models: Models, rows: Path
+) -> None:
+    output = "/proc/self/o.jsonl"
+    ran = assay("score", "--model", models.reward, "--input", rows, "--output", output)
+    assert ran.code == 2
+    assert ran.errors[0].startswith(f"error: {output}: ")
+    assert "parts" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("tokens", "computed", "says"),
+    [(1000, 1, "99% saved"), (100, 91, "9% saved"), (10, 10, "0% saved"), (10, 15, "50% more")],
+)
+def test_what_is_saved_is_rounded_down(
+    tokens: int, computed: int, says: str, models: Models
+) -> None:
+    from assay.model.loading import load_reward_model
+    from assay.score.command import _work_said
+    from assay.score.rewarder import OneModel
+
+    by = OneModel(load_reward_model(str(models.reward)), "m")
+    assert _work_said(by, tokens, computed).endswith(f"({says})")

@@ -56,6 +56,43 @@ def test_names() -> None:
         named_models(["a=x", "b=y"], "rm")
 
 
+def test_a_directory_is_served_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients do not learn where a model lies."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/mine/model", "others/mine", "model"):
+        Path(name).mkdir(parents=True)
+    Path("latest").symlink_to("runs/mine")
+    for given, name in (
+        ("runs/mine", "mine"),
+        ("runs/mine/", "mine"),
+        (f"{tmp_path}/runs/mine/model", "mine"),
+        ("latest", "latest"),
+        ("runs/..", tmp_path.name),
+        (".", tmp_path.name),
+        ("others/../model", tmp_path.name),
+        ("org/name", "org/name"),
+    ):
+        assert named_models([given], None) == {name: given}
+    assert named_models(["/"], None) == {"/": "/"}
+    assert named_models(["runs/mine"], "rm") == {"rm": "runs/mine"}
+    with pytest.raises(ConfigError, match="two models are named 'mine'; write NAME=MODEL"):
+        named_models(["runs/mine", "others/mine"], None)
+    assert list(named_models(["runs/mine", "b=others/mine"], None)) == ["mine", "b"]
+
+
+def test_values_of_flags_that_cannot_be(assay: Assay) -> None:
+    for flag, value, said in (
+        ("--precision", "int4", "'int4' is not one of 'full', 'int8'"),
+        ("--port", 99999, "should be less than or equal to 65535"),
+        ("--deadline", "soon", "should be a valid number"),
+    ):
+        line = refused(assay, "--model", "x", flag, value)
+        assert f"error: Invalid value for '{flag}': {said}" in line
+        assert line.endswith("; see assay serve --help")
+
+
 def test_a_path_with_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lr=1e-5").mkdir()

@@ -66,7 +66,13 @@ def test_fields_that_tables_add_are_left_out() -> None:
     ("prompts", "responses", "said"),
     [
         (["p", "q"], ["a"], "1 responses for 2 prompts"),
-        ("p", "a", "one text"),
+        ("p", "a", "responses is one text, not a list"),
+        ("p", {"role": "assistant", "content": "a"}, "responses is one message"),
+        ("p", 3, "responses is of type int"),
+        ("p", None, "responses is of type NoneType"),
+        (3, ["a"], "prompts is of type int"),
+        ({"role": "user", "content": "p"}, ["a", "b"], "prompts is one message"),
+        ({"p", "q"}, ["a", "b"], "prompts is of type set"),
         (["p", 3], ["a", "b"], r"prompts\[1\]"),
         (["p"], [["a", "b"]], r"responses\[0\].*no message"),
         (["p"], [7], r"responses\[0\]"),
@@ -83,8 +89,9 @@ def test_texts() -> None:
         {"input_template": "qwen", "texts": ["a", "b"]},
         {"input_template": "qwen", "texts": ["c"]},
     ]
-    with pytest.raises(DataError):
-        questions_of_texts("a text", {}, 2)
+    for none in ("a text", 3, None, ["a", 3]):
+        with pytest.raises(DataError, match="no list of texts"):
+            questions_of_texts(none, {}, 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("item", [float("nan"), {1, 2}, "\ud800"], ids=["nan", "set", "surrogate"])

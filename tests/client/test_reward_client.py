@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
+import logging
 import multiprocessing
 import pickle
 import socket
@@ -260,18 +262,197 @@ def test_a_failure_ends_what_is_still_on_its_way() -> None:
         ended.set()
 
 
+def threads_of_clients() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "rewards"]
+
+
 def test_a_client_can_be_closed_used_again_and_forgotten() -> None:
+    before = threads_of_clients()
     with scripted(plain) as server:
         client = RewardClient(server.url)
         assert client.rewards("p", ["a"]).rewards == [1.0]
         client.close()
         client.close()
         assert client.rewards("p", ["a"]).rewards == [1.0]
-        threads = [one for one in threading.enumerate() if one.name == "rewards"]
+        threads = [one for one in threads_of_clients() if one not in before]
         assert threads
         del client
         gc.collect()
+        for thread in threads:
+            thread.join(10)
         assert not any(thread.is_alive() for thread in threads)
+
+
+def test_closing_ends_what_other_threads_have_on_its_way() -> None:
+    """Whatever they wait for: an answer, their turn, or the time to ask again."""
+    asked, go = threading.Semaphore(0), threading.Event()
+
+    def held(number: int, body: dict[str, Any]) -> Answer:
+        asked.release()
+        if body["prompt"] == "busy":
+            return 503, {}, {"Retry-After": "60"}
+        go.wait(30)
+        return 200, rewards_of(body)
+
+    ended: list[Exception] = []
+
+    def ask(prompts: list[str]) -> None:
+        try:
+            client.rewards(prompts, prompts)
+        except Exception as error:
+            ended.append(error)
+
+    before = threads_of_clients()
+    with scripted(held) as server:
+        client = RewardClient(server.url, concurrency=2, on_error="none")
+        askers = [
+            threading.Thread(target=ask, args=(prompts,), daemon=True)
+            for prompts in (["busy"], ["slow", "waits"])
+        ]
+        for thread in askers:
+            thread.start()
+        assert asked.acquire(timeout=20)
+        assert asked.acquire(timeout=20)
+        future = client.start(lambda one: one.rewards("q", ["a"]))
+        begun = time.monotonic()
+        client.close()
+        assert time.monotonic() - begun < 4
+        for thread in askers:
+            thread.join(20)
+            assert not thread.is_alive()
+        ended.append(future.exception(20))  # type: ignore[arg-type]
+        assert [str(error) for error in ended] == [
+            "the client was closed before the answer came; close it after the last request"
+        ] * 3
+        assert all(isinstance(error, RewardError) for error in ended)
+        assert threads_of_clients() == before
+        go.set()
+        assert client.rewards("p", ["a"]).rewards == [1.0], "the next request opens new ones"
+        client.close()
+        client.close()
+    assert threads_of_clients() == before
+
+
+def test_threads_that_ask_while_others_close() -> None:
+    before = threads_of_clients()
+    until = time.monotonic() + 1.5
+    found: list[Any] = []
+
+    def ask() -> None:
+        while time.monotonic() < until:
+            try:
+                found.append(client.rewards("p", ["a"]).rewards)
+            except RewardError as error:
+                found.append(error.what)
+            except Exception as error:
+                found.append(repr(error))
+
+    def close() -> None:
+        while time.monotonic() < until:
+            client.close()
+
+    with scripted(plain) as server:
+        client = RewardClient(server.url)
+        threads = [threading.Thread(target=one, daemon=True) for one in (ask, ask, close, close)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        client.close()
+    assert found
+    assert all(one in ([1.0], "the client was closed before the answer came") for one in found), (
+        set(map(str, found))
+    )
+    assert threads_of_clients() == before
+
+
+def test_a_client_that_its_own_coroutine_closes() -> None:
+    before = threads_of_clients()
+    client = RewardClient(CLOSED)
+
+    async def close(one: AsyncRewardClient) -> None:
+        client.close()
+        await asyncio.sleep(60)
+
+    with pytest.raises(RewardError, match="was closed"):
+        client.run(close)
+    for thread in set(threads_of_clients()) - set(before):
+        thread.join(20)
+    assert threads_of_clients() == before
+
+
+def test_a_request_that_waits_to_be_repeated_is_not_sent_on_what_is_closed() -> None:
+    def busy(number: int, body: dict[str, Any]) -> Answer:
+        return 503, {}, {"Retry-After": "1"}
+
+    async def ask(url: str) -> None:
+        client = AsyncRewardClient(url)
+        asking = asyncio.ensure_future(client.rewards("p", ["a"]))
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        await client.close()
+        await asking
+
+    with (
+        scripted(busy) as server,
+        pytest.raises(RewardError, match=r"^responses\[0\]: the client was closed"),
+    ):
+        asyncio.run(ask(server.url))
+    assert len(server.asked) == 1
+
+
+# Logins in addresses
+
+
+def with_login(url: str) -> str:
+    return url.replace("//", "//me:se%2Fcret@")
+
+
+def test_a_login_in_the_address_is_sent_and_never_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with scripted(plain) as server, RewardClient(with_login(server.url)) as client:
+        assert client.rewards("p", ["a"]).rewards == [1.0]
+        copy = pickle.loads(pickle.dumps(client))
+        assert copy.rewards("p", ["a"]).rewards == [1.0]
+        copy.close()
+    for one in server.asked:
+        sent = {name.lower(): text for name, text in one.headers.items()}
+        assert base64.b64decode(sent["authorization"].removeprefix("Basic ")) == b"me:se/cret"
+    said = [repr(client), repr(client.settings), str(client.settings), caplog.text]
+    away = RewardClient(with_login(CLOSED), retries=0)
+    with (
+        away,
+        pytest.raises(RewardError, match=r"no answer from http://127\.0\.0\.1:9 ") as refused,
+    ):
+        away.rewards("p", ["a"])
+    said.append(str(refused.value))
+    with away, pytest.raises(RewardError, match="is not ready") as refused:
+        away.wait_until_ready(0)
+    said.append(str(refused.value))
+    assert not [text for text in said if "cret" in text or "me:" in text]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://me:secret@host:99999",
+        "htp://me:secret@host",
+        "me:secret@host",
+        "http://me:secret@",
+        "http://me:sec/secret@host",
+        "http://me:1/secret@host",
+        "http://me:1?secret@host",
+        "http://me:1#secret@host",
+        "http://me:secret\n@[host",
+    ],
+)
+def test_an_address_that_is_none_is_said_without_its_login(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"\*\*\*@.*' is no address") as refused:
+        RewardClient(address)
+    assert "sec" not in str(refused.value)
+    assert "me:" not in str(refused.value)
 
 
 def _in_a_child(client: RewardClient, queue: Any) -> None:

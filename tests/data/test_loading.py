@@ -239,7 +239,7 @@ def test_all_bad_rows_of_all_files_are_listed_at_once(tmp_path: Path) -> None:
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"32 bad rows: {first}:2: is not valid JSON")
-    assert f" | {first}:4: 'margin' is text, not a number; write a number | {second}:1: " in line
+    assert f" | {first}:4: 'margin' is text, not a number; write a number | {second}:1, " in line
     assert f"{second}:18: is not a JSON object; write each row as {{...}} | and 12 more; " in line
     assert f"{second}:19" not in line
 

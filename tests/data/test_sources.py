@@ -141,6 +141,9 @@ def test_files_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         rows(str(tmp_path / "trian.jsonl"))
     with pytest.raises(DataError, match="no such file; check the path"):
         rows(str(tmp_path / "no/where.jsonl"))
+    write(tmp_path, "unk.jsonl", "{}")  # Two thirds of the letters, which are those of the ending.
+    with pytest.raises(DataError, match="no such file; check the path"):
+        rows(str(tmp_path / "nope.jsonl"))
     with pytest.raises(DataError, match=r"cannot be read \(File name too long"):
         rows(str(tmp_path / ("x" * 300)))
     with pytest.raises(DataError, match="a file has no split 'test'; leave the split out"):

@@ -21,7 +21,7 @@ from families import small_config
 from torch import Tensor
 
 from assay.model import devicecheck, ladder
-from assay.model.devicecheck import _Pair, find_wrong, probes, wrong_kernels
+from assay.model.devicecheck import Fault, _Pair, find_wrong, probes, wrong_kernels
 from assay.model.reward_model import RewardModel
 from assay.model.twin import WINDOW, twin_of
 from assay.tree import attention, varlen
@@ -115,9 +115,9 @@ def pair() -> _Pair:
 
 def test_a_right_kernel_is_right(gpu: Callable[..., None], pair: _Pair) -> None:
     gpu(kernel)
-    assert pair.taken(()) == {"varlen"}
+    assert pair.taken(()) == ({"varlen"}, None)
     assert pair.fault_in("varlen", ["varlen"]) is None
-    assert pair.taken({"varlen"}) == {"segments"}
+    assert pair.taken({"varlen"}) == ({"segments"}, None)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,13 @@ def test_a_wrong_kernel_is_found(
     faulty: varlen.Kernel, said: str, gpu: Callable[..., None], pair: _Pair
 ) -> None:
     gpu(faulty)
-    assert pair.taken(()) == {"varlen"}, "one that fails is named, too"
+    used, failure = pair.taken(())
+    assert used == {"varlen"}, "one that fails is named, too"
+    assert (failure is None) == (faulty is not broken)
     fault = pair.fault_in("varlen", ["varlen"])
     assert fault is not None
-    assert fault.startswith(said)
+    assert fault.said.startswith(said)
+    assert fault.compared == (faulty is not broken)
 
 
 def test_the_next_kernel_is_taken(gpu: Callable[..., None]) -> None:
@@ -165,21 +168,39 @@ def test_a_model_that_cannot_be_computed_there_gets_plain_attention(
 
     gpu(kernel)
     monkeypatch.setattr(devicecheck, "in_dtype", fails)
-    assert find_wrong(model_of("llama"), CPU, BF16) == {
-        "varlen": "a small model of this kind cannot be computed there (no such dtype)"
-    }
+    said = "a small model of this kind cannot be computed there (no such dtype)"
+    assert find_wrong(model_of("llama"), CPU, BF16) == {"varlen": Fault(said, compared=False)}
 
 
-def test_out_of_memory_is_no_verdict(
+def full(*_: Any, **__: Any) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_no_memory_without_kernels_is_no_verdict(
     gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
     gpu(kernel)
     monkeypatch.setattr(devicecheck, "in_dtype", full)
     with pytest.raises(torch.OutOfMemoryError):
         find_wrong(model_of("llama"), CPU, BF16)
+
+
+@pytest.mark.parametrize(("calls", "left_out"), [(1000, []), (1, ["flex"])])
+def test_a_pass_that_fails_is_no_word_for_kernels_behind(
+    calls: int, left_out: list[str], gpu: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was right fails in a later pass, before all kernels have had their turn."""
+    left = iter(range(calls))
+
+    def tires(*given: Any, **named: Any) -> Tensor:
+        return full() if next(left, None) is None else kernel(*given, **named)
+
+    gpu(tires)
+    monkeypatch.setattr(devicecheck, "kernels_on", lambda device: {"varlen", "flex"})
+    monkeypatch.setattr(_Pair, "fault_in", lambda self, name, there: None)
+    found = find_wrong(model_of("llama"), CPU, BF16)
+    assert list(found) == left_out
+    assert not any(fault.compared for fault in found.values())
 
 
 def test_probes_have_what_kernels_stumble_over() -> None:
@@ -200,6 +221,21 @@ def test_probes_have_what_kernels_stumble_over() -> None:
 
 
 @pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A GPU with a name; where verdicts are kept."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "H100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    return tmp_path / "self-checks"
+
+
+def verdicts_in(kept: Path) -> list[Any]:
+    """What is kept of kernels; verdicts on engines stand beside it."""
+    found = [json.loads(path.read_text()) for path in kept.iterdir()]
+    return [one["wrong"] for one in found if "wrong" in one]
+
+
+@pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     logger, lines = logging.getLogger("assay"), list[str]()
     handler = logging.Handler()
@@ -217,9 +253,9 @@ def test_a_wrong_kernel_is_left_out_and_said(
 ) -> None:
     asked: list[Any] = []
 
-    def wrong(model: RewardModel, device: torch.device) -> dict[Kernel, str]:
+    def wrong(model: RewardModel, device: torch.device) -> dict[Kernel, Fault]:
         asked.append(device)
-        return {"varlen": "rewards are off by 1.0e+00, where rounding is 1.0e-02"}
+        return {"varlen": Fault("rewards are off by 1.0e+00, where rounding is 1.0e-02")}
 
     monkeypatch.setattr(ladder, "wrong_kernels", wrong)
     model = model_of("llama")
@@ -240,6 +276,32 @@ def test_a_wrong_kernel_is_left_out_and_said(
     assert asked == [model.device]
 
 
+@pytest.mark.parametrize("fails", [full, broken], ids=["no memory", "raises"])
+def test_what_fails_is_said_once_and_tried_again(
+    fails: varlen.Kernel,
+    gpu: Callable[..., None],
+    said: list[str],
+    card: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devicecheck, "find_wrong", lambda model, *_: find_wrong(model, CPU, BF16))
+    monkeypatch.setattr(ladder, "_said", set())
+    model, device = model_of("llama"), torch.device("cuda")
+    gpu(fails)
+    for _ in range(2):
+        ladder.choose_engine(model, "packed", device)
+        name = model.classifier.config._attn_implementation
+        assert name == attention.name_without({"varlen"})
+    [line] = said
+    assert "kernel varlen, which could not be checked, this time: it fails (" in line
+    assert verdicts_in(card) == []
+    gpu(kernel)  # There is memory again.
+    assert wrong_kernels(model, device) == {}
+    assert verdicts_in(card) == [{}]
+    gpu(fails)
+    assert wrong_kernels(model, device) == {}, "what was compared is kept"
+
+
 def test_other_devices_have_nothing_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devicecheck, "find_wrong", broken)
     model = model_of("llama")
@@ -248,39 +310,33 @@ def test_other_devices_have_nothing_to_check(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_verdicts_are_kept_by_gpu_dtype_and_precision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     checked: list[torch.dtype] = []
-    card = ["H100"]
 
-    def find(model: RewardModel, device: torch.device, dtype: torch.dtype) -> dict[Kernel, str]:
+    def find(model: RewardModel, device: torch.device, dtype: torch.dtype) -> dict[Kernel, Fault]:
         checked.append(dtype)
-        return {"flex": "it fails (no)"}
+        return {"flex": Fault("off")}
 
     monkeypatch.setattr(devicecheck, "find_wrong", find)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: card[0])
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     model, device = model_of("llama"), torch.device("cuda")
     for _ in range(2):
-        assert wrong_kernels(model, device) == {"flex": "it fails (no)"}
+        assert wrong_kernels(model, device) == {"flex": Fault("off")}
     assert checked == [torch.float64]
     model.compute_dtype = BF16  # Autocast: what attention is computed in.
     wrong_kernels(model, device)
-    card[0] = "B200"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "B200")
     wrong_kernels(model, device)
     assert checked == [torch.float64, BF16, BF16]
-    kept = sorted((tmp_path / "self-checks").iterdir())
-    assert len(kept) == 3
-    assert json.loads(kept[0].read_text())["wrong"] == {"flex": "it fails (no)"}
-    for path in kept:
+    assert verdicts_in(card) == [{"flex": "off"}] * 3
+    for path in card.iterdir():
         path.write_text("{")
     wrong_kernels(model, device)
     assert len(checked) == 4, "what cannot be read is found out again"
 
 
 def test_triton_may_come_in_a_package_of_another_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As builds of torch for other GPUs bring it."""
     own = devicecheck.metadata.version
@@ -290,11 +346,8 @@ def test_triton_may_come_in_a_package_of_another_name(
             raise metadata.PackageNotFoundError(name)
         return own(name)
 
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     monkeypatch.setattr(devicecheck.metadata, "version", version)
     monkeypatch.setattr(devicecheck, "find_wrong", lambda model, device, dtype: {})
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "MI300X")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 4))
     assert wrong_kernels(model_of("llama"), torch.device("cuda")) == {}
 
 

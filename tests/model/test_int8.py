@@ -332,6 +332,18 @@ def test_the_effect_by_hand() -> None:
     )
 
 
+@pytest.mark.parametrize(("answers", "level"), [(19, None), (20, "WARNING")])
+def test_an_order_that_changes_is_warned_of_or_too_few_to_judge(
+    answers: int, level: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "assay")
+    numbers = list(map(float, range(answers)))
+    effect(numbers, numbers[::-1], [0] * answers).say("here")
+    assert [one.levelname for one in caplog.records] == ["INFO", *([level] if level else [])]
+    few = "; too few answers to judge their order, which takes 20"
+    assert caplog.messages[0].endswith(few) == (level is None)
+
+
 def test_the_effect_where_there_is_nothing_to_order() -> None:
     assert effect([1.0], [1.0], [0]) == Effect(1, 0.0, 0.0, None, 0, None)
     assert effect([], [], []).num_answers == 0

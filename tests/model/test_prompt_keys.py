@@ -23,7 +23,7 @@ from assay.model.prompt_keys import BLOCK, PromptKeys, why_not
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import passes_of, rewards_of_sequences, scored_sequences
 from assay.model.twin import WINDOW, twin_of
-from assay.tree.known import Piece, without_known
+from assay.tree.known import History, Piece, without_known
 from assay.tree.layout import Segment, Span, grow
 from assay.tree.packing import tree_tokens
 from tests.conftest import no_metadata
@@ -33,6 +33,8 @@ SAME = 1e-6
 VISIBLE = 1e-4
 """What a wrong row moves, at least."""
 LARGE = 2**30
+ROW_BYTES = 1024
+"""Of the keys and values of a token of the twins."""
 NO_READER: Any = None
 
 draw = random.Random(1)
@@ -199,15 +201,81 @@ def test_what_was_used_last_stays(llama: RewardModel) -> None:
     check(prompts)
 
 
-def test_what_is_not_finite_is_not_kept(
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_a_pass_keeps_is_bounded_before_it_is_allocated(
+    llama: RewardModel, monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    allocated = [0]
+    take = History._take
+
+    def watched(self: History, *given: Any) -> None:
+        take(self, *given)
+        held = [*self._kept, *([] if self._kept_KF is None else [self._kept_KF])]
+        allocated.append(sum(rows.nbytes for rows in held))
+
+    monkeypatch.setattr(History, "_take", watched)
+    large, small = tokens(200), tokens(BLOCK)
+    prompts = PromptKeys(LARGE)
+    if not is_first:  # Then it is known how wide rows are, and the small one is kept.
+        remembering(llama, prompts, [tokens(9)])
+    both = [ids + tokens(count) for ids in (large, small) for count in (2, 5)]
+    prompts.max_bytes = 2 * BLOCK * ROW_BYTES
+    for _ in range(2):
+        assert apart(remembering(llama, prompts, both), anew(llama, both)) < SAME
+        assert prompts.known(both[0]) == 0
+    assert ROW_BYTES * BLOCK <= max(allocated) <= prompts.max_bytes
+    assert prompts.known(both[-1]) == BLOCK
+    check(prompts)
+
+
+def test_the_bound_holds_where_a_beginning_is_cut_off(llama: RewardModel) -> None:
+    prompts = PromptKeys(LARGE)
+    prompt = tokens(3 * BLOCK)
+    remembering(llama, prompts, [prompt + tokens(1), prompt + tokens(2)])
+    prompts.max_bytes = prompts.num_bytes
+    half = [prompt[:BLOCK] + tokens(9)]
+    assert apart(remembering(llama, prompts, half), anew(llama, half)) < SAME
+    assert prompts.hits == 1
+    check(prompts)
+
+
+def test_what_is_not_finite_is_neither_kept_nor_counted(
     llama: RewardModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = PromptKeys(LARGE)
     plain = llama.forward
-    monkeypatch.setattr(llama, "forward", lambda batch: plain(batch) * torch.nan)
-    with pytest.raises(Exception, match="not finite"):
-        remembering(llama, prompts, [SYSTEM + tokens(9), SYSTEM + tokens(7)])
-    assert prompts.num_bytes == 0
+    group = [SYSTEM + tokens(9), SYSTEM + tokens(7)]
+    with monkeypatch.context() as broken:
+        broken.setattr(llama, "forward", lambda batch: plain(batch) * torch.nan)
+        with pytest.raises(Exception, match="not finite"):
+            remembering(llama, prompts, group)
+        assert prompts.num_bytes == 0
+    remembering(llama, prompts, group)
+    assert prompts.num_bytes > 0
+    with monkeypatch.context() as broken:
+        broken.setattr(llama, "forward", lambda batch: plain(batch) * torch.nan)
+        with pytest.raises(Exception, match="not finite"):
+            remembering(llama, prompts, group)
+    assert (prompts.hits, prompts.tokens_saved) == (0, 0)
+
+
+def test_a_pass_that_ran_out_of_memory_is_counted_as_what_stood_for_it(
+    llama: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = PromptKeys(LARGE)
+    prompt = tokens(2 * BLOCK)
+    group = [prompt + tokens(count) for count in (3, 5)]
+    remembering(llama, prompts, group)
+    plain = llama.forward
+
+    def narrow(batch: Any) -> Tensor:
+        if len(batch.layout.scored_rows) > 1:
+            raise RuntimeError("can't allocate memory")
+        return plain(batch)
+
+    monkeypatch.setattr(llama, "forward", narrow)
+    assert apart(remembering(llama, prompts, group), anew(llama, group)) < SAME
+    assert (prompts.hits, prompts.tokens_saved) == (2, 2 * len(prompt))
 
 
 def test_only_the_tree_takes_known_rows(llama: RewardModel) -> None:

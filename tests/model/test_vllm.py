@@ -20,7 +20,14 @@ from vllm_server import environment, server, vllm_python
 import assay
 from assay.config import ModelConfig
 from assay.data.sources import DataSource
-from assay.errors import AssayError, ConfigError, DataError, ModelError, ResourceError
+from assay.errors import (
+    AssayError,
+    ConfigError,
+    DataError,
+    ModelError,
+    OutputError,
+    ResourceError,
+)
 from assay.model.heads import Heads, ensemble_of
 from assay.model.loading import build_for_training
 from assay.model.locate import locate_model
@@ -305,8 +312,43 @@ def test_servers_that_are_something_else(
         load_vllm_model(str(model), url=url).rewards([(5,)])
 
 
+@pytest.mark.parametrize("field", ["id", "root"])
+def test_a_job_does_not_go_on_with_another_served_model(
+    field: str, model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The local weights are the same, and so is the address."""
+    monkeypatch.setattr(by_url, "_WAITS", (0.0,))
+    card = {"id": "rm", "root": "/models/first", "max_model_len": 512}
+    left = iter(range(2))  # The check when it is opened, and one window.
+
+    def classify(body: dict[str, Any]) -> tuple[int, Any]:
+        return (503, {}) if next(left, None) is None else classified(body)
+
+    served: Answers = {"/v1/models": lambda body: (200, {"data": [card]}), "/classify": classify}
+    with answering(served) as url:
+
+        def go_on() -> None:
+            choice = RewarderChoice(str(model), backend="vllm", vllm_url=url)
+            source = DataSource(str(rows))
+            score_source(choice.open(), source, tmp_path / "o.jsonl", ScoreOptions(window=1))
+
+        with pytest.raises(ResourceError, match="does not answer"):
+            go_on()
+        left = iter(range(100))
+        first, card[field] = card[field], "other"
+        with pytest.raises(OutputError, match=rf"served {field} was '?{first}'?, is '?other'?"):
+            go_on()
+        card[field] = first
+        go_on()
+    assert len(scores_in(tmp_path / "o.jsonl")) == len(TEXTS)
+
+
 def test_addresses_that_nobody_answers_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_url, "_WAITS", (0.0,))
+    for address in ("http://me:secret@localhost:8000", "http://me:1/secret@localhost"):
+        with pytest.raises(ConfigError, match="holds an '@'") as refused:
+            by_url.ByUrl(address, ["rm"])
+        assert "secret" not in str(refused.value)
     with pytest.raises(ConfigError, match="'localhost:8000' is no URL of a server"):
         by_url.ByUrl("localhost:8000", ["rm"])
     with pytest.raises(ResourceError, match="does not answer"):

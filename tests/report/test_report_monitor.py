@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from test_report_page import Outline
 
 from assay.errors import AssayError
 from assay.report import ReportOptions, report_command
-from assay.report.monitor_log import MIXED, SHARES, Step, read_monitor_log
+from assay.report.monitor_log import Step, read_monitor_log
 from assay.report.monitor_warnings import WINDOW, warnings_of
 from assay.serve.monitor import tally
 from assay.serve.monitor.answers import Answer
 from assay.serve.monitor.baseline import Baseline
+from assay.serve.monitor.log import MIXED, SHARES
 
 KNOWN = Baseline(mean=0.0, std=1.0, low=-2.6, high=2.6, rewards=500, source="scored.jsonl")
 RNG = np.random.default_rng(5)
@@ -145,6 +147,8 @@ def test_the_page(tmp_path: Path) -> None:
         *("500 rewards of scored.jsonl", "0 to 399", "1 to 2", "Thresholds"),
     ):
         assert part in words, part
+    assert _warnings_in_summary(html) == ["0", "–"]
+    assert "no number of warnings (–) where there are fewer than 5 steps" in words
     assert len(outline.ids) == len(set(outline.ids))
     assert all(link[1:] in outline.ids for link in outline.links)
     assert len(html) < 250_000
@@ -152,10 +156,16 @@ def test_the_page(tmp_path: Path) -> None:
     assert "Mine</h1>" in page.read_text(encoding="utf-8")
 
 
+def _warnings_in_summary(html: str) -> list[str]:
+    body = html.partition("<tbody>")[2].partition("</tbody>")[0]
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row)[1] for row in body.split("</tr>")[:-1]]
+
+
 def test_one_step_of_one_answer(tmp_path: Path) -> None:
     path = log_of(tmp_path / "log", line(0, [1.5], [4], baseline=None))
     html = report_command(path, ReportOptions(output=tmp_path / "out.html")).read_text("utf-8")
     assert "nan" not in html
+    assert _warnings_in_summary(html) == ["–"]
     assert "Distance" not in " ".join(Outline(html).words).split("Thresholds")[0].split("h with")[0]
 
 

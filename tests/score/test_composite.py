@@ -12,17 +12,24 @@ from assay.data.formats import VerbatimText
 from assay.data.formats.building import row_group
 from assay.data.formats.messages import assistant, user
 from assay.data.records import Group, Message, Response, Source
-from assay.errors import AssayError, ConfigError, DataError
+from assay.errors import AssayError, ConfigError, DataError, ModelError
+from assay.model.rounding import shortest
 from assay.score.composite import Combined, CompositeReward, combine
-from assay.score.reward_file import read_reward_file
+from assay.score.reward_file import RewardFile, read_reward_file
 from assay.score.scorer import RowScores
-from assay.score.several import Several, models_named, response_texts
+from assay.score.several import (
+    Several,
+    check_heads,
+    load_several,
+    models_named,
+    response_texts,
+)
 
 
 def reward(tmp_path: Path, text: str) -> CompositeReward:
     path = tmp_path / "reward.yaml"
     path.write_text(text, encoding="utf-8")
-    return read_reward_file(path)
+    return read_reward_file(path).spec
 
 
 FULL = """
@@ -54,7 +61,23 @@ rules:
 def test_sums(tmp_path: Path, text: str, expected: float, components: dict[str, float]) -> None:
     values = {"quality": 1.5, "safety": -1.0}
     found = combine(reward(tmp_path, FULL), values, text)
-    assert found == Combined(expected, values | components)
+    quiet = {"empty": None, "endless": None}
+    assert found == Combined(expected, values | quiet | components)
+    assert list(found.components) == [*values, "length", "apology", "answer", *quiet]
+
+
+def test_sums_have_the_digits_of_a_float32(tmp_path: Path) -> None:
+    spec = reward(
+        tmp_path,
+        "models: [{name: a}, {name: b, weight: 0.1}]\nlength: {per_character: 0.1}\n"
+        "rules: [{name: c, unless: {contains: x}, add: 0.7}]",
+    )
+    # As float64: 1.3 + 0.03 - 0.30000000000000004 + 0.7 = 1.73, and length -0.30000000000000004.
+    found = combine(spec, {"a": 1.3, "b": 0.3}, "abc")
+    assert found == Combined(1.73, {"a": 1.3, "b": 0.3, "length": -0.3, "c": 0.7})
+    # As float64 1.3099077000000001.
+    assert shortest(1.0516529 + 0.2582548) == 1.3099077
+    assert shortest(1e300) == 1e300
 
 
 def test_of_several_fixed_numbers_the_first_counts(tmp_path: Path) -> None:
@@ -64,7 +87,8 @@ def test_of_several_fixed_numbers_the_first_counts(tmp_path: Path) -> None:
         " {name: b, when: {contains: x}, set: 2}, {name: c, when: {contains: x}, add: 5}]",
     )
     assert combine(spec, {"m": 7.0}, "x") == Combined(1.0, {"m": 7.0, "a": 1.0, "b": 2.0, "c": 5.0})
-    assert combine(spec, {"m": 7.0}, "y") == Combined(7.0, {"m": 7.0, "c": 0.0})
+    nowhere = {"m": 7.0, "a": None, "b": None, "c": 0.0}
+    assert combine(spec, {"m": 7.0}, "y") == Combined(7.0, nowhere)
 
 
 WRONG: dict[str, tuple[str, Sequence[str]]] = {
@@ -85,10 +109,13 @@ WRONG: dict[str, tuple[str, Sequence[str]]] = {
     "true for a number": ("models:\n  - name: a\n    weight: true", ["r.yaml:3:", "true or false"]),
     "no finite number": ("models: [{name: a, weight: .inf}]", ["r.yaml:1:", "finite"]),
     "a key twice": ("models:\n  - name: a\n    name: b", ["r.yaml:3:", "given twice", "line 2"]),
-    "a name twice": ("models: [{name: a}, {name: a}]", ["two parts are called 'a'"]),
+    "a name twice": (
+        "models:\n  - name: a\nrules:\n  - add: 1\n    name: a\n    when: {contains: x}",
+        ["r.yaml:5: two parts are called 'a'; give each a name of its own"],
+    ),
     "the name of the length": (
         "models: [{name: length}]\nlength: {per_character: 1}",
-        ["two parts are called 'length'"],
+        ["r.yaml:2: two parts are called 'length'"],
     ),
     "no regular expression": (
         "models: [{name: a}]\nrules:\n  - {name: b, add: 1, when: {regex: '('}}",
@@ -131,15 +158,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         read_reward_file(tmp_path / "r.yaml")
 
 
+def read(tmp_path: Path, text: str) -> RewardFile:
+    reward(tmp_path, text)
+    return read_reward_file(tmp_path / "reward.yaml")
+
+
 def test_each_model_is_named_once(tmp_path: Path) -> None:
-    spec = reward(
+    file = read(
         tmp_path,
-        "models: [{name: a, model: x}, {name: b}, {name: c, model: x, head: h},"
-        " {name: d, model: m}]",
+        "models:\n- {name: a, model: x}\n- {name: b}\n- {name: c, model: x, head: h}\n"
+        "- {name: d, model: m}",
     )
-    assert models_named(spec, "m") == ["x", "m"]
-    with pytest.raises(ConfigError, match="the part 'b' names no model"):
-        models_named(spec, None)
+    named = models_named(file, "m")
+    assert {name: [part.name for part in parts] for name, parts in named.items()} == {
+        "x": ["a", "c"],
+        "m": ["b", "d"],
+    }
+    with pytest.raises(ConfigError, match=r"reward\.yaml:3: the part 'b' names no model"):
+        models_named(file, None)
 
 
 class Fixed:
@@ -198,10 +234,38 @@ def test_models_and_heads_are_combined(tmp_path: Path) -> None:
 
 
 def test_a_head_that_is_not_there(tmp_path: Path) -> None:
-    spec = reward(tmp_path, "models: [{name: a, head: thrice}]")
-    models: dict[str, Any] = {"x": Fixed()}
-    with pytest.raises(ConfigError, match="has no head 'thrice'; known: twice"):
-        Several(spec, "r.yaml", models, "x")
+    file = read(tmp_path, "models:\n  - name: a\n    head: thrice")
+    model: Any = Fixed().model
+    with pytest.raises(
+        ConfigError, match=r"reward\.yaml:3: the model of 'a' has no head 'thrice'; known: twice"
+    ):
+        check_heads(file, file.spec.models, model)
+
+
+def test_a_model_that_cannot_be_opened_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rewards" / "reward.yaml"
+    (path.parent / "runs" / "mine").mkdir(parents=True)
+    path.write_text("models:\n  - name: a\n    model: runs/mine\n  - {name: b}")
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(name: str) -> Any:
+        raise ModelError("no such model directory", where=name, mend="check the path")
+
+    def said() -> str:
+        with pytest.raises(ModelError) as refused:
+            load_several(Path("rewards/reward.yaml"), "given", refuse)
+        return str(refused.value)
+
+    beside = "rewards/reward.yaml:3: the model 'runs/mine' of 'a': no such model directory; "
+    assert said() == beside + (
+        "paths are relative to where the command runs, not to the file: write rewards/runs/mine"
+    )
+    (path.parent / "runs" / "mine").rmdir()
+    assert said() == beside + "check the path"
+    path.write_text("models: [{name: b}]")
+    assert said() == "given: no such model directory; check the path"
 
 
 def test_rules_look_at_what_the_assistant_says() -> None:

@@ -22,6 +22,7 @@ from assay.score.lines import Layout
 from assay.score.merging import merge_shards
 from assay.score.parts import Parts
 from assay.score.rewarder import OneModel
+from assay.score.settings import circumstances, differences
 from assay.score.shards import Shard
 from assay.score.streaming import score_stream
 from assay.score.transform import parse_transform
@@ -136,15 +137,23 @@ def test_equal_texts_of_a_window_are_computed_once(model: RewardModel, tmp_path:
 
 
 def test_a_job_goes_on_where_it_was(
-    model: RewardModel, rows: DataSource, whole: bytes, tmp_path: Path
+    model: RewardModel,
+    rows: DataSource,
+    whole: bytes,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     output = tmp_path / "o.jsonl"
+    caplog.set_level("INFO", "assay")
     break_off(model, rows, output)
+    assert caplog.messages == []
     counts = Counts()
     before = model.computed.tokens
     summary = score_file(model, "m", rows, output, SMALL, counts)
     assert output.read_bytes() == whole
     assert counts.begun == (ROWS, 10)
+    told = "going on with a job that was broken off: 10 of 23 rows are done"
+    assert caplog.messages == [told]
     assert model.computed.tokens - before < summary.computed  # of two jobs together
     assert (summary.rows, summary.responses) == (ROWS, 2 * ROWS)
     assert [path.name for path in tmp_path.iterdir()] == ["o.jsonl"]
@@ -164,11 +173,14 @@ def test_a_torn_part_is_done_again(
 
 
 OTHERS: dict[str, tuple[Callable[[ScoreOptions], ScoreOptions], str]] = {
-    "transform": (lambda o: replace(o, transform=parse_transform("sigmoid")), "transform was not"),
-    "length": (lambda o: replace(o, max_length=99), "max_length was not given, is 99"),
-    "limit": (lambda o: replace(o, limit=20), "limit was not given, is 20"),
+    "transform": (
+        lambda o: replace(o, transform=parse_transform("sigmoid")),
+        "--transform was not",
+    ),
+    "length": (lambda o: replace(o, max_length=99), "--max-length was not given, is 99"),
+    "limit": (lambda o: replace(o, limit=20), "--limit was not given, is 20"),
     "window": (lambda o: replace(o, window=6), "window was 5, is 6"),
-    "shard": (lambda o: replace(o, shard=Shard(1, 2)), "shard was not given, is 1 of 2"),
+    "shard": (lambda o: replace(o, shard=Shard(1, 2)), "--shard was not given, is 1 of 2"),
 }
 
 
@@ -196,18 +208,63 @@ def test_parts_of_another_model_or_input_are_refused_or_overwritten(
     output, source = tmp_path / "o.jsonl", DataSource(str(copy))
     break_off(model, source, output)
     copy.write_bytes(Path(rows.path).read_bytes())
-    with pytest.raises(OutputError, match="input SHA-256 was "):
+    with pytest.raises(OutputError, match=r"another job \(the rows of --input are others\);"):
         score_file(model, "m", source, output, SMALL)
     weight = model.head_weight
     assert weight is not None
     with torch.no_grad():
         weight.mul_(2)
-    with pytest.raises(OutputError, match=r"weights was .*; input SHA-256 was "):
+    with pytest.raises(OutputError, match="the weights are others; the rows of --input are others"):
         score_file(model, "m", source, output, SMALL)
     with torch.no_grad():
         weight.div_(2)
     score_file(model, "m", source, output, replace(SMALL, overwrite=True))
     assert output.read_bytes() == whole
+
+
+def test_what_two_jobs_differ_in_is_told_by_options_and_without_hashes() -> None:
+    before = {"model": "a", "weights": "12ab", "input path": "x", "model 2 template": "01cd"}
+    now = {"model": "b", "weights": "34ef", "input path": "y", "model 2 template": "45ab"}
+    assert differences(before, now) == [
+        "--model was a, is b",
+        "the weights are others",
+        "--input was x, is y",
+        "model 2: the template is another",
+    ]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "../rows/rows.jsonl", "link.jsonl"])
+def test_an_input_is_never_overwritten(name: str, model: RewardModel, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    rows, output = folder / "rows.jsonl", folder / name
+    text = json.dumps({"prompt": "q", "responses": ["a"]}) + "\n{\n"
+    rows.write_text(text)
+    (folder / "link.jsonl").symlink_to(rows)
+    options = replace(SMALL, overwrite=True, on_bad_row="skip")
+    for source in (str(rows), f"{folder}/r*.jsonl"):
+        with pytest.raises(OutputError, match="is the input"):
+            score_file(model, "m", DataSource(source), output, options)
+    # Nor is it by the file of its bad rows.
+    aside = folder / "o.jsonl.bad.jsonl"
+    rows.rename(aside)
+    with pytest.raises(OutputError, match="is the input"):
+        score_file(model, "m", DataSource(str(aside)), folder / "o.jsonl", options)
+    assert aside.read_text() == text
+
+
+def test_a_shard_is_never_overwritten_by_the_merged_file(
+    model: RewardModel, rows: DataSource, tmp_path: Path
+) -> None:
+    shards = shards_of(model, rows, tmp_path, 2)
+    before = [shard.read_bytes() for shard in shards]
+    (tmp_path / "link.jsonl").symlink_to(shards[1])
+    for output in (shards[0], tmp_path / "link.jsonl", tmp_path / "1.jsonl.shard.json"):
+        with pytest.raises(OutputError, match="is the input"):
+            merge_shards(shards, output, overwrite=True)
+    assert [shard.read_bytes() for shard in shards] == before
+    with pytest.raises(DataError, match=r"nope\.jsonl: no such file; "):
+        merge_shards([tmp_path / "nope.jsonl"], tmp_path / "o.jsonl", overwrite=False)
 
 
 def test_rows_by_a_pipe_are_gone_on_with_or_refused(
@@ -244,7 +301,7 @@ def test_other_circumstances_are_warned_of(
 ) -> None:
     output = tmp_path / "o.jsonl"
     break_off(model, rows, output)
-    now = files.circumstances()
+    now = circumstances()
     monkeypatch.setattr(files, "circumstances", lambda: now | {"threads": 64})
     score_file(model, "m", rows, output, SMALL)
     [told] = [line.getMessage() for line in caplog.records if "circumstances" in line.getMessage()]
@@ -395,7 +452,7 @@ def test_shards_that_are_not_one_job_are_refused(
     assert "of 3 shards, of 2" in refused(first, half)
     longer = tmp_path / "longer.jsonl"
     score_file(model, "m", rows, longer, replace(SMALL, shard=Shard(2, 3), max_length=99))
-    assert "(max_length was not given, is 99)" in refused(first, longer, third)
+    assert "(--max-length was not given, is 99)" in refused(first, longer, third)
     assert "no shard's output" in refused(first, Path(rows.path), third)
     third.write_bytes(third.read_bytes().replace(b"Why", b"How", 1))
     assert "is not as the shard's job wrote it" in refused(first, second, third)

@@ -335,7 +335,7 @@ def test_rows_of_a_file(browser: Any, url: str, tmp_path: Path) -> None:
     page.set_input_files("#file", other)
     page.wait_for_selector("#status:has-text('other.jsonl')")
     page.wait_for_timeout(200)
-    assert page.inner_text("#status") == "other.jsonl: 1 rows."
+    assert page.inner_text("#status") == "other.jsonl: 1 row."
     assert page.inner_text("#score-all") == "Score all rows"
     assert page.complaints == []
     page.context.close()

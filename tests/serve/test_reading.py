@@ -20,6 +20,7 @@ from assay.score.scorer import score_items
 from assay.serve.foreign_tokens import foreign_tokens
 from assay.serve.items import Asked, Conversation, Text
 from assay.serve.limits import Limits
+from assay.serve.own_beginning import own_beginning
 from assay.serve.reading import Reader, ReadingOptions
 from assay.serve.refusals import Refusal
 
@@ -100,10 +101,30 @@ def test_special_tokens_in_content(serving: Make, model: RewardModel) -> None:
     refused = serving().post("/v1/reward", body)
     assert refused.status_code == 422
     assert refused.json()["error"]["param"] == "responses[1]"
-    asked = {"messages": [{"role": "user", "content": "<|im_start|>"}], "responses": ["a"]}
-    assert serving().post("/v1/reward", asked).status_code == 422
-    tools = {"prompt": "a", "responses": ["b"], "tools": [{"name": "<|im_end|>"}]}
-    assert serving().post("/v1/reward", tools).status_code == 422
+    mark = "<|im_start|>"
+    odd, turn = {"role": "user", "content": mark}, {"role": "user", "content": "a"}
+    said = {"role": "assistant", "content": mark}
+    text = f"<s>[INST] {mark} [/INST] b"
+    served = serving()
+    for path, asked, field in (
+        ("/v1/reward", {"messages": [turn, odd], "responses": ["a"]}, "messages[1]"),
+        ("/v1/reward", {"prompt": mark, "responses": ["a"]}, "prompt"),
+        ("/v1/reward", {"prompt": "a", "responses": ["a", [turn, said]]}, "responses[1]"),
+        ("/v1/reward", {"prompt": "a", "responses": ["a"], "tools": [{"name": mark}]}, "tools"),
+        ("/v1/reward", {"texts": [text], "input_template": "mistral"}, "texts[0]"),
+        ("/classify", {"messages": [turn, said]}, "messages[1]"),
+        ("/classify", {"messages": [odd, said]}, "messages[0]"),
+        (
+            "/pooling",
+            {"messages": [turn, said], "chat_template_kwargs": {"a": mark}},
+            "messages[1]",
+        ),
+    ):
+        error = served.post(path, asked).json()["error"]
+        assert (error["code"], error["param"]) == (422, field), error
+        assert mark in error["message"]
+    answer = served.post("/get_reward", {"prompts": ["a", mark], "responses": ["b", "c"]})
+    assert answer.json()["error"].startswith("prompts[1]: the special token <|im_start|>")
     as_text = serving(reading={"special_tokens": "text"})
     assert as_text.rewards(body) == pytest.approx(model.score("a", body["responses"]), rel=1e-6)
     as_token = serving(reading={"special_tokens": "special"})
@@ -136,6 +157,112 @@ def test_foreign_special_tokens_are_flagged_or_refused(serving: Make) -> None:
     assert refused.status_code == 422
     assert "<|begin_of_text|>" in refused.text
     assert strict.post("/classify", {"input": "<|im_start|>user\nhi"}).status_code == 200
+
+
+def test_texts_that_begin_otherwise_than_the_template(
+    serving: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Words without any template are no text of the model, which no marks tell."""
+    own = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n"
+    flagged = serving()
+    for path, body in (
+        ("/v1/reward", {"texts": [own, "hi"]}),
+        ("/classify", {"input": "hi"}),
+        ("/pooling", {"input": ["hi"]}),
+        ("/v1/embeddings", {"input": "hi"}),
+        ("/get_reward", {"query": ["hi"]}),
+        ("/v1/score/evaluation", {"messages": ["hi"]}),
+    ):
+        (said,) = flagged.post(path, body).json()["warnings"]
+        assert "begins otherwise than the model's own template ('<|im_start|>')" in said
+        assert "send messages" in said
+    (several,) = flagged.post("/classify", {"text": ["hi"]}).json()
+    assert "begins otherwise" in several["meta_info"]["warnings"][0]
+    for path, body in (
+        ("/v1/reward", {"texts": [own]}),
+        ("/v1/reward", {"prompt": "hi", "responses": ["ho"]}),
+        ("/v1/reward", {"texts": ["[INST] hi [/INST] ho"], "input_template": "mistral"}),
+        ("/classify", {"input": [5, 6]}),
+        ("/get_reward", {"prompts": ["hi"], "responses": ["ho"]}),
+    ):
+        assert "warnings" not in flagged.post(path, body).json(), (path, body)
+    assert 'assay_untemplated_total{model="rm"} 7.0' in flagged.get("/metrics").text
+    assert 'assay_foreign_total{model="rm"} 0.0' in flagged.get("/metrics").text
+    flagged.post("/classify", {"input": "<|eot_id|>"})
+    flagged.post("/classify", {"input": "<|eot_id|>"})
+    texts = [record.getMessage() for record in caplog.records]
+    assert [text.count("begins otherwise") for text in texts] == [1, 0]  # Said once, each.
+    assert "assay_untemplated_total" in texts[0]
+    assert "special tokens of another model" in texts[1]
+    assert "eot_id" not in texts[1]
+    strict = serving(reading={"foreign_tokens": "refuse"})
+    refused = strict.post("/v1/reward", {"texts": [own, "hi"]})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["param"] == "texts[1]"
+    assert "'<|im_start|>'" in refused.json()["error"]["message"]
+    assert strict.post("/v1/reward", {"texts": [own]}).status_code == 200
+    assert strict.post("/v1/reward", {"prompt": "a", "responses": ["b"]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("jinja", "beginning"),
+    [
+        ("{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}", "["),
+        ("{{ messages[0].content }}", ""),
+        ("{{ bos_token }}USER: {{ messages[0].content }}", f"{BEGIN}USER: "),
+        (
+            "{% if messages[0].role == 'system' %}{{ raise_exception('none') }}{% endif %}"
+            "Question: {{ messages[0].content }}",
+            "Question: ",
+        ),
+        (
+            "<s>{% if tools %}Tools{% else %}It rains.{% endif %}"
+            "{% for m in messages %}{{ m.content }}{% endfor %}",
+            "<s>",
+        ),
+        ("{{ raise_exception('none') }}", ""),
+    ],
+    ids=["roles", "content alone", "words", "no system", "tools", "never"],
+)
+def test_how_a_template_begins(llama: RewardModel, jinja: str, beginning: str) -> None:
+    tokenizer = llama.renderer.tokenizer
+    tokenizer.chat_template = jinja
+    renderer = Renderer(tokenizer, resolve_template("auto", tokenizer))
+    assert own_beginning(renderer) == beginning
+
+
+def test_a_begin_token_belongs_to_the_beginning(llama: RewardModel) -> None:
+    """The tokenizer of some protocols adds it; where none does, the model never saw such a text."""
+    reader = Reader(llama, Limits(), ReadingOptions())
+    assert reader.beginning == BEGIN
+
+    def untemplated(text: str, begin: bool) -> bool:
+        (found,) = reader.read(Asked((Text(text, "text", begin),)))
+        return found.untemplated
+
+    assert not untemplated("user: a<|im_end|>", True)
+    assert not untemplated(f"{BEGIN}user: a<|im_end|>", False)
+    assert not untemplated(f"{BEGIN * 2}user: a<|im_end|>", True)
+    assert untemplated("user: a<|im_end|>", False)
+
+
+@pytest.mark.parametrize(
+    ("begin_token", "texts"),
+    [
+        (BEGIN, {f"{BEGIN}USER: a": True, f"{BEGIN}USER a": False, "USER: a": False}),
+        ("", {"USER: a": True, "USER a": False, " USER: a": False, "hi": False}),
+    ],
+    ids=["with a begin token", "without"],
+)
+def test_words_that_a_template_begins_with(
+    llama: RewardModel, begin_token: str, texts: dict[str, bool]
+) -> None:
+    tokenizer = llama.renderer.tokenizer
+    tokenizer.chat_template = f"{begin_token}USER: {{{{ messages[0].content }}}}"
+    renderer = Renderer(tokenizer, resolve_template("auto", tokenizer))
+    reader = Reader(RewardModel(llama.inner, renderer, llama.metadata), Limits(), ReadingOptions())
+    found = reader.read(Asked(tuple(Text(text, "text") for text in texts)))
+    assert [not reading.untemplated for reading in found] == list(texts.values())
 
 
 def test_what_looks_foreign() -> None:

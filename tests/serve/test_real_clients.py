@@ -3,6 +3,7 @@ letter where installing them takes a GPU's software."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import json
 import re
@@ -17,6 +18,7 @@ import aiohttp
 import openai
 import pytest
 import requests
+import torch
 from processes import Process, start
 
 from assay.client import RewardClient, RewardError, verl
@@ -116,6 +118,28 @@ def test_llama_factory(process: Process, raw: Any) -> None:
     payload = {"model": "model", "messages": TEXTS}
     response = requests.post(url, json=payload, headers={"Content-Type": "application/json"})
     assert json.loads(response.text)["scores"] == raw
+
+
+def test_llama_factorys_own_function(process: Process, raw: Any) -> None:
+    """The same by its own code, where it is installed.
+
+    Its packages are not imported, which takes releases of transformers and TRL of their own: the
+    function stands by itself.
+    """
+    found = find_spec("llamafactory")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("LLaMA-Factory is not installed")
+    file = Path(found.submodule_search_locations[0]) / "train" / "ppo" / "ppo_utils.py"
+    (code,) = [
+        node
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == "get_rewards_from_server"
+    ]
+    names = {"json": json, "requests": requests, "torch": torch}
+    exec(compile(ast.Module([code], []), file, "exec"), names)
+    rewards = names["get_rewards_from_server"](f"{process.url}/v1/score/evaluation", TEXTS)
+    assert isinstance(rewards, torch.Tensor)
+    assert rewards.tolist() == raw
 
 
 def test_vllm(process: Process, raw: Any) -> None:

@@ -44,12 +44,18 @@ def refused(answer: httpx.Response, status: int, *words: str) -> None:
         (b"[]", 422, ["object"]),
         (b"{}", 422, ["nothing to score"]),
         (b'{"model": 3}', 422, ["model"]),
-        (b'{"promt": "a", "responses": ["b"]}', 422, ["promt"]),
+        (b'{"promt": "a", "responses": ["b"]}', 422, ["promt", "did you mean 'prompt'? known: mo"]),
+        (b'{"prompt": 3, "responses": ["b"]}', 422, ["prompt: is a number, not text; put it in q"]),
+        (b'{"prompt": "a", "responses": ["b"], "step": 1.5}', 422, ["1.5, not a whole number"]),
+        (b'{"prompt": "a", "responses": ["b"], "step": -1}', 422, ["step: is below 0; send 0 or"]),
+        (b'{"prompt": "a", "responses": ["b"], "run": ""}', 422, ["run: is empty; write"]),
+        (b'{"texts": ["a", null]}', 422, ["texts[1]: is null, not text; send text"]),
         (b'{"prompt": "a"}', 422, ["responses"]),
         (b'{"prompt": "a", "responses": []}', 422, ["responses"]),
-        (b'{"prompt": "a", "responses": "b"}', 422, ["responses"]),
+        (b'{"prompt": "a", "responses": "b"}', 422, ["responses: is text, not a list; put it bet"]),
         (b'{"prompt": "a", "responses": ["b", 3]}', 422, ["responses[1]", "text"]),
-        (b'{"prompt": " ", "responses": ["b"]}', 422, ["empty"]),
+        (b'{"prompt": " ", "responses": ["b"]}', 422, ["prompt: the prompt is empty"]),
+        (b'{"messages": [], "responses": ["b"]}', 422, ["messages: the prompt is empty"]),
         (b'{"prompt": "a", "messages": [], "responses": ["b"]}', 422, ["prompt and messages"]),
         (b'{"messages": [{"role": "user"}], "responses": ["b"]}', 422, ["content"]),
         (b'{"messages": [{"role": "user", "content": "a"}]}', 422, ["answer"]),
@@ -89,6 +95,17 @@ def test_mistakes_of_other_protocols(
     answer = server.post(path, body)
     refused(answer, 422)
     assert answer.json()["error"]["param"].startswith(param)
+
+
+def test_mistakes_have_no_words_of_a_library(server: Served) -> None:
+    """What pydantic says of a value of another kind is put in words, whatever the field."""
+    for path in PATHS:
+        for field in ("input", "text", "input_ids", "query", "messages", "texts", "prompts"):
+            for value in (3, True, {"a": 1}, [1.5], [[True]], None):
+                body = {"model": "rm", "query": "a", "responses": ["b"]} | {field: value}
+                answer = server.post(path, body)
+                assert "Input" not in answer.text, (path, body)
+                assert "valid" not in answer.text, (path, body)
 
 
 def test_names_of_models(serving: Make) -> None:
@@ -168,6 +185,7 @@ def test_keys(serving: Make, tmp_path: Path) -> None:
     served = serving(keys=Keys.read(file))
     closed = served.post("/v1/reward", b"x" * 10)
     refused(closed, 401)
+    assert ": " not in closed.text.replace(closed.json()["error"]["message"], "")
     assert closed.headers["www-authenticate"] == "Bearer"
     for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
         refused(served.get(path), 401)

@@ -189,7 +189,7 @@ def test_a_resumed_run_says_what_it_costs_once(tmp_path: Path, first: int, after
     with RunLog(tmp_path, plan, logging_steps=100, trackers=[], first_step=first) as log:
         for step in range(first, 13):
             result = StepResult(num_comparisons=3, num_sequences=4, num_tokens=50)
-            result.num_computed_tokens, result.num_packs, result.max_tokens = 40, 1, 64
+            result.num_computed_tokens, result.num_packs, result.room = 40, 1, 64
             result.seconds, result.peak_bytes = 36.0, 3 * 2**30
             log.step(step, result, 0.7)
     lines = (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()

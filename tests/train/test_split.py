@@ -290,7 +290,7 @@ def test_a_step_counts_what_it_computes(model: RewardModel) -> None:
         assert result.num_split_groups == 1
         assert (result.num_tokens, result.num_sequences) == (4 * 30 + 2 * 10, 6)
         assert len(result.rewards) == 6
-        assert result.max_tokens == 45
+        assert result.room == 45 * result.num_packs
         assert result.share_saved == pytest.approx(1 - computed / 140)
         assert result.pack_fill == pytest.approx(computed / (packs * 45))
 

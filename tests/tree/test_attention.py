@@ -20,6 +20,7 @@ from tree_reference import (
     WIDTHS,
     Inputs,
     check,
+    expected_of,
     layout_of,
     sees,
     written_out,
@@ -132,12 +133,7 @@ def test_windows_softcaps_and_sinks(
     sinks: bool,
 ) -> None:
     # Windows of 1 to 9 positions, paths of 1 to 8: shorter than prompt and response, and longer.
-    layout = layout_of(sequences)
-    given = Inputs.of(layout.num_rows, heads, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    drawn_H = torch.randn(heads[0], dtype=torch.float64, generator=generator).requires_grad_()
-    others = (drawn_H,) if sinks else ()
-    expected = given.run(written_out(sees(sequences, window), given.scale, softcap), *others)
+    layout, given, others, expected = expected_of(sequences, heads, seed, window, softcap, sinks)
 
     def through(way: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lambda q, k, v, sink_H=None: way(

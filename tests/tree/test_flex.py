@@ -24,6 +24,7 @@ from tree_reference import (
     TALK,
     Inputs,
     check,
+    expected_of,
     layout_of,
     sees,
     written_out,
@@ -186,12 +187,7 @@ def test_flex_attention_is_the_tree(
     softcap: float | None,
     sinks: bool,
 ) -> None:
-    layout = layout_of(sequences)
-    given = Inputs.of(layout.num_rows, heads, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    drawn_H = torch.randn(heads[0], dtype=torch.float64, generator=generator).requires_grad_()
-    others = (drawn_H,) if sinks else ()
-    expected = given.run(written_out(sees(sequences, window), given.scale, softcap), *others)
+    layout, given, others, expected = expected_of(sequences, heads, seed, window, softcap, sinks)
     found = given.run(by_flex(layout, given.scale, window=window, softcap=softcap), *others)
     check(found, expected)
 

@@ -16,6 +16,7 @@ from assay.tree.layout import MIN_SHARED_TOKENS, grow, reading_order
 from assay.tree.packing import (
     cut_by_families,
     first_fit_decreasing,
+    halved,
     pack_families,
     tree_tokens,
 )
@@ -65,6 +66,26 @@ def test_bins_by_hand() -> None:
     # Above the budget: alone. Equal lengths: in their order.
     assert first_fit_decreasing([10, 120, 10], 100) == [[1], [0, 2]]
     assert first_fit_decreasing([], 100) == []
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
+def test_no_other_halves_are_nearer(costs: list[int]) -> None:
+    first, second = halved(costs)
+    assert sorted(first + second) == [*range(len(costs))]
+    assert first == sorted(first)
+    assert second == sorted(second)
+    parts = [
+        sum(cost for item, cost in enumerate(costs) if chosen >> item & 1)
+        for chosen in range(1 << len(costs))
+    ]
+    larger = sum(costs[item] for item in first)
+    assert larger == min(part for part in parts if 2 * part >= sum(costs))
+
+
+def test_halves_by_hand() -> None:
+    assert halved([5, 1, 4, 2]) in [([0, 1], [2, 3]), ([2, 3], [0, 1])]
+    assert halved([7]) == ([0], [])
+    assert halved([]) == ([], [])
 
 
 # Families

@@ -114,3 +114,21 @@ def check(found: Sequence[Tensor], expected: Sequence[Tensor], bar: float = ROUN
         assert one.shape == other.shape
         # Of a single key the weight is 1: the gradient of its logit is zero, up to rounding.
         assert float((one - other).norm()) <= bar * max(float(other.norm()), 1.0)
+
+
+def expected_of(
+    sequences: Sequence[TokenIds],
+    heads: tuple[int, int],
+    seed: int,
+    window: int | None,
+    softcap: float | None,
+    sinks: bool,
+) -> tuple[Layout, Inputs, tuple[Tensor, ...], list[Tensor]]:
+    """A layout, inputs, sinks if asked for, and what attention over them gives by definition."""
+    layout = layout_of(sequences)
+    given = Inputs.of(layout.num_rows, heads, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    drawn_H = torch.randn(heads[0], dtype=torch.float64, generator=generator).requires_grad_()
+    others = (drawn_H,) if sinks else ()
+    expected = given.run(written_out(sees(sequences, window), given.scale, softcap), *others)
+    return layout, given, others, expected

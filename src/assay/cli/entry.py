@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -15,6 +16,9 @@ from assay.cli.flag_names import by_flags
 from assay.errors import AssayError
 from assay.notices import show_on_stderr
 from assay.process import settle
+
+_PYDANTICS = re.compile(r"\A(Invalid value[^:]*: )(?:Value error, |Input )")
+"""How what pydantic says of a flag's value begins, after typer's own words."""
 
 
 def main() -> NoReturn:
@@ -31,7 +35,8 @@ def main() -> NoReturn:
         _fail(error.exit_code, *by_flags(str(error), sys.argv[1:]).splitlines())
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", "assay")
-        _fail(2, f"{error.format_message().rstrip('.')}; see {command} --help")
+        said = _PYDANTICS.sub(r"\1", error.format_message()).rstrip(".")
+        _fail(2, f"{said}; see {command} --help")
     except (KeyboardInterrupt, typer.Abort):
         _fail(130, "interrupted")
     except BrokenPipeError:

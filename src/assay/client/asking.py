@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,12 +109,16 @@ def questions(
         DataError: they do not fit together.
     """
     single = _is_prompt(prompts)
+    for name, value in (("responses", responses), *([] if single else [("prompts", prompts)])):
+        if not _is_list(value):
+            raise DataError(
+                f"{name} is {_kind(value)}, not a list",
+                mend="give a list of responses, and one prompt for all or a list with one for each",
+            )
     given: Sequence[Any] = [prompts] * len(responses) if single else prompts
-    if isinstance(responses, str) or len(given) != len(responses):
+    if len(given) != len(responses):
         raise DataError(
-            "responses is one text, not a list of them"
-            if isinstance(responses, str)
-            else f"{len(responses)} responses for {len(given)} prompts",
+            f"{len(responses)} responses for {len(given)} prompts",
             mend="give a prompt for each response, or one prompt for all",
         )
     label = "responses" if single else "prompts"
@@ -144,7 +148,7 @@ def questions_of_texts(texts: Sequence[str], about: Mapping[str, Any], size: int
     Raises:
         DataError: they are no texts.
     """
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    if not _is_list(texts) or not all(isinstance(text, str) for text in texts):
         raise DataError("texts is no list of texts", mend="give a list")
     return [
         Question(about, "texts", tuple(texts[place] for place in cut), cut, "texts")
@@ -155,6 +159,17 @@ def questions_of_texts(texts: Sequence[str], about: Mapping[str, Any], size: int
 def _cuts(places: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
     for first in range(0, len(places), size):
         yield tuple(places[first : first + size])
+
+
+def _is_list(value: object) -> bool:
+    """Whether it has items by their number, as lists, arrays and columns of tables have."""
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping | Set)
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, str):
+        return "one text"
+    return "one message" if isinstance(value, Mapping) else f"of type {type(value).__name__}"
 
 
 def _is_prompt(value: object) -> bool:

@@ -62,6 +62,8 @@ class AsyncRewardClient:
     ) -> Rewards:
         """Rewards of responses to one prompt, or to a prompt each, in their order.
 
+        Without responses nothing is asked, and the result is empty.
+
         Args:
             prompts: the user's words or messages; a list of them has one for each response.
             responses: each a text, a message, or the messages of one response.

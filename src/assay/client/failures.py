@@ -50,3 +50,10 @@ class RewardError(AssayError):
             passing=self.passing,
             retry_after=self.retry_after,
         )
+
+
+def closed_meanwhile() -> RewardError:
+    """Of a request that was on its way when the client was closed."""
+    return RewardError(
+        "the client was closed before the answer came", mend="close it after the last request"
+    )

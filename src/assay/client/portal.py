@@ -9,6 +9,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from assay.client.failures import closed_meanwhile
+
 Result = TypeVar("Result")
 
 _PATIENCE = 5.0
@@ -16,58 +18,79 @@ _PATIENCE = 5.0
 
 
 class Portal:
-    """Runs coroutines for any number of threads.
+    """Runs coroutines for any number of threads, which may close it at any time.
 
     Args:
         last: a coroutine function that closes what they opened.
     """
 
     def __init__(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        loop = asyncio.new_event_loop()
+        self._loop = asyncio.new_event_loop()
+        self._works = _Works()
         # A thread that does not keep the process: Ctrl-C ends it whatever is on its way.
-        thread = threading.Thread(target=loop.run_forever, name="rewards", daemon=True)
+        thread = threading.Thread(
+            target=_serve, args=(self._loop, self._works, last), name="rewards", daemon=True
+        )
         thread.start()
-        self._loop = loop
-        self.close = weakref.finalize(self, _end, loop, thread, last)
-        """Ends the loop and its thread; also when nobody holds the portal, or the process ends."""
+        self.close = weakref.finalize(self, _end, self._loop, self._works, thread)
+        """Ends what is on its way, the loop and its thread; also when nobody holds the portal, or
+        the process ends."""
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
-        """Begin a coroutine; cancelling the future ends it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Begin a coroutine; cancelling the future ends it. Not after `close`.
 
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Wait for a coroutine; an interruption ends it, too."""
-        future = self.start(work)
+        The future has a `RewardError` where the portal is closed before the coroutine ends.
+        """
+        return asyncio.run_coroutine_threadsafe(self._works.run(work), self._loop)
+
+
+class _Works:
+    """What is on its way in a loop. Held by its thread, which must not hold the portal."""
+
+    def __init__(self) -> None:
+        self.closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """A coroutine until it ends, or `end` ends it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
         try:
-            return future.result()
-        except BaseException:
-            future.cancel()
+            return await work
+        except asyncio.CancelledError:
+            if self.closing:
+                raise closed_meanwhile() from None
             raise
+        finally:
+            self._tasks.discard(task)
+
+    async def end(self) -> None:
+        """End all of them; what they have started themselves they end."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _end(
-    loop: asyncio.AbstractEventLoop,
-    thread: threading.Thread,
-    last: Callable[[], Coroutine[Any, Any, None]],
+def _serve(
+    loop: asyncio.AbstractEventLoop, works: _Works, last: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
+    """What the thread does: the loop's work until it is stopped, then what it takes to end."""
+    try:
+        loop.run_forever()
+        # Whatever was started before the stop takes its first step before this does, so that
+        # nothing is ended before it has begun.
+        loop.run_until_complete(works.end())
+        loop.run_until_complete(last())
+    finally:
+        loop.close()
+
+
+def _end(loop: asyncio.AbstractEventLoop, works: _Works, thread: threading.Thread) -> None:
     if not thread.is_alive():  # After a fork it is in the other process.
         return
-
-    async def finish() -> None:
-        own = asyncio.current_task()
-        others = [task for task in asyncio.all_tasks() if task is not own]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        await last()
-
-    if threading.current_thread() is thread:  # Garbage is collected anywhere.
-        loop.create_task(finish()).add_done_callback(lambda task: loop.stop())
-        return
-    try:
-        asyncio.run_coroutine_threadsafe(finish(), loop).result(_PATIENCE)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
+    works.closing = True
+    loop.call_soon_threadsafe(loop.stop)
+    if threading.current_thread() is not thread:  # Garbage is collected anywhere.
         thread.join(_PATIENCE)
-        if not thread.is_alive():
-            loop.close()

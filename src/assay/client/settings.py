@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
+import re
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, get_args
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from assay.errors import ConfigError
 
@@ -40,7 +41,8 @@ class ClientSettings:
     """How a client asks. It can be pickled; a key from the environment is not in it.
 
     Attributes:
-        base_url: of the server, as `http://host:8000`; by default `ASSAY_BASE_URL`.
+        base_url: of the server, as `http://host:8000`; by default `ASSAY_BASE_URL`. A login in it,
+            as in `http://user:password@host`, is taken out.
         api_key: by default `ASSAY_API_KEY`, read when the first request is sent.
         model: a served name; by default the server's first.
         input_template: the template that whole texts are in, as the server names it.
@@ -53,6 +55,7 @@ class ClientSettings:
         concurrency: requests on their way at once.
         responses_per_request: more than so many are cut into several requests.
         ca_file: PEM file of certificates to trust; by default `SSL_CERT_FILE`, else certifi's.
+        login: user and password, out of `base_url`; sent instead of the key.
     """
 
     base_url: str
@@ -67,14 +70,21 @@ class ClientSettings:
     concurrency: int = 16
     responses_per_request: int = 64
     ca_file: str | None = None
+    login: tuple[str, str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not _is_address(self.base_url):
+        place = _place(self.base_url)
+        if place is None:
             raise ConfigError(
-                f"'{self.base_url}' is no address of a server",
+                f"'{_without_login(self.base_url)}' is no address of a server",
                 where="base_url",
                 mend="write http://HOST:PORT",
             )
+        if "@" in place.netloc:
+            login = unquote(place.username or ""), unquote(place.password or "")
+            bare = place._replace(netloc=place.netloc.rpartition("@")[2])
+            object.__setattr__(self, "base_url", bare.geturl())
+            object.__setattr__(self, "login", login if any(login) else None)
         if self.on_error not in get_args(OnError):
             raise ConfigError(
                 f"'{self.on_error}' is unknown", where="on_error", mend="write raise or none"
@@ -112,12 +122,19 @@ class ClientSettings:
         return key or None
 
 
-def _is_address(url: str) -> bool:
+def _place(url: str) -> SplitResult | None:
+    """The parts of an address, or None where it is none."""
     try:
         place = urlsplit(url)
-        return place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
+        is_one = place.scheme in ("http", "https") and bool(place.hostname) and place.port != 0
     except ValueError:  # A bracket that is not closed, a port that is none.
-        return False
+        return None
+    # Behind the host it is of a password with a character that ends hosts: it has to be quoted.
+    return place if is_one and "@" not in place.path + place.query + place.fragment else None
+
+
+def _without_login(url: str) -> str:
+    return re.sub(r"^(\w*:?//)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def settings_of(base_url: str | None, options: Any) -> ClientSettings:
@@ -131,7 +148,7 @@ def settings_of(base_url: str | None, options: Any) -> ClientSettings:
         raise ConfigError(
             "no address of a server", mend=f"give base_url, or set {BASE_URL}=http://HOST:PORT"
         )
-    known = [one.name for one in fields(ClientSettings) if one.name != "base_url"]
+    known = list(Options.__annotations__)
     for name in options:
         if name not in known:
             raise ConfigError(f"unknown option '{name}'", mend=f"known: {', '.join(known)}")

@@ -82,19 +82,31 @@ class RewardClient:
         self.run(lambda client: client.wait_until_ready(seconds))
 
     def run(self, ask: Callable[[AsyncRewardClient], Coroutine[Any, Any, Result]]) -> Result:
-        """What a coroutine of the client with an event loop gives."""
-        client, portal = self._open()
-        return portal.run(ask(client))
+        """What a coroutine of the client with an event loop gives; an interruption ends it.
+
+        Raises:
+            RewardError: another thread closed the client meanwhile.
+        """
+        future = self.start(ask)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def start(
         self, ask: Callable[[AsyncRewardClient], Coroutine[Any, Any, Result]]
     ) -> Future[Result]:
         """The same, without waiting."""
-        client, portal = self._open()
-        return portal.start(ask(client))
+        with self._lock:  # So that nothing is started on what is closed meanwhile.
+            client, portal = self._open()
+            return portal.start(ask(client))
 
     def close(self) -> None:
-        """Close the connections; the next request opens new ones."""
+        """Close the connections; the next request opens new ones.
+
+        What is on its way in other threads ends with a `RewardError`.
+        """
         with self._lock:
             opened, self._opened = self._opened, None
         if opened is not None and opened[0] == os.getpid():
@@ -123,12 +135,11 @@ class RewardClient:
         self._opened = None
 
     def _open(self) -> tuple[AsyncRewardClient, Portal]:
-        """Connections of this process: those from before a fork are another's."""
-        with self._lock:
-            if self._opened is None or self._opened[0] != os.getpid():
-                client = AsyncRewardClient.of(self.settings)
-                self._opened = os.getpid(), client, Portal(client.close)
-            return self._opened[1], self._opened[2]
+        """With the lock held: connections of this process, as those of a parent are not."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            client = AsyncRewardClient.of(self.settings)
+            self._opened = os.getpid(), client, Portal(client.close)
+        return self._opened[1], self._opened[2]
 
 
 _shared: dict[ClientSettings, RewardClient] = {}

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from assay.client.failures import RewardError
+from assay.client.failures import RewardError, closed_meanwhile
 from assay.client.retrying import RETRIED, Patience, seconds_of
 from assay.client.settings import API_KEY, ClientSettings
 from assay.errors import AssayError, ConfigError
@@ -48,6 +48,7 @@ class Wire:
             headers.append((b"X-Assay-Run", settings.run.encode()))
         self._http = httpx.AsyncClient(
             base_url=settings.base_url,
+            auth=settings.login,
             headers=headers,
             timeout=httpx.Timeout(settings.timeout, connect=settings.connect_timeout, pool=None),
             limits=httpx.Limits(max_connections=settings.concurrency),
@@ -93,6 +94,8 @@ class Wire:
     async def _once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> Any:
+        if self._http.is_closed:  # While this one waited to be repeated.
+            raise closed_meanwhile()
         try:
             answer = await self._http.request(method, path, content=body, headers=dict(headers))
         except self._transport_error as error:

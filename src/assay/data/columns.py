@@ -16,6 +16,7 @@ from assay.data.strict_json import JsonObject
 from assay.errors import ConfigError, DataError
 
 _SHOWN = 12
+_OR_ROW = ", or the row"
 _NEXT = re.compile(r",(?=\s*\w+\s*=)")
 """Between two mappings in one flag; any other comma belongs to the name of a column."""
 
@@ -80,7 +81,8 @@ class Columns:
             if first is not None:
                 place, error = first
                 what = f"{error.what}, and so in every row"
-                raise DataError(what, where=place, mend=error.mend)
+                mend = str(error.mend).removesuffix(_OR_ROW)
+                raise DataError(what, where=place, mend=mend)
 
     def apply(self, row: JsonObject, *, missing: bool = False) -> JsonObject:
         """The row with its fields under their new names.
@@ -159,7 +161,7 @@ def _missing(path: str, step: str, value: object, within: str) -> DataError:
         held, near = f"a list of {len(value)}", ""
     else:
         held, near = "null" if value is None else "neither an object nor a list", ""
-    return DataError(
-        f"there is no column '{path}': no '{step}'{place}, {held}",
-        mend=f"{near}correct columns, or the row",
-    )
+    what = f"there is no column '{path}'"
+    if step != path:
+        what += f": no '{step}'{place}"
+    return DataError(f"{what}, {held}", mend=f"{near}correct columns{_OR_ROW}")

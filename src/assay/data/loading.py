@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from assay.data.scorable import ScorableRow, SourceReader
 from assay.data.sources import DataSource, locate_all
 from assay.errors import DataError
 from assay.files import text_output
+from assay.notices import counted
 
 IDENTICAL = "identical answers"
 BAD_ROW = "bad row"
@@ -173,6 +174,16 @@ def write_bad_rows(path: str | Path, bad_rows: Iterable[BadRow]) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+def bad_rows_beside(output: Path) -> Path:
+    """Where the bad rows of what is written to a file go."""
+    return output.with_name(f"{output.name}.bad.jsonl")
+
+
+def bad_rows_said(number: int, fate: str) -> str:
+    """That so many bad rows were, say, `written to FILE`."""
+    return f"{counted(number, 'bad row')} {'was' if number == 1 else 'were'} {fate}"
+
+
 def _load(source: DataSource, limit: int | None) -> LoadedData:
     """The rows of one source, each a group of its own."""
     rows = SortedSource(source, limit=limit)
@@ -262,13 +273,15 @@ def _reason_to_skip(group: Group) -> str | None:
 
 
 def bad_rows_error(bad_rows: Sequence[BadRow]) -> DataError:
-    """One error that lists bad rows with their places and mends."""
-    shown = [str(row) for row in bad_rows[:_SHOWN]]
+    """One error that lists bad rows with their places and mends; of neighbours alike once."""
+    shown = [
+        str(DataError(what, where=", ".join(str(row.source) for row in alike), mend=mend))
+        for (what, mend), alike in groupby(bad_rows[:_SHOWN], lambda row: (row.what, row.mend))
+    ]
     if len(bad_rows) > _SHOWN:
         shown.append(f"and {len(bad_rows) - _SHOWN} more")
-    count = "1 bad row" if len(bad_rows) == 1 else f"{len(bad_rows)} bad rows"
     return DataError(
-        f"{count}: {' | '.join(shown)}",
+        f"{counted(len(bad_rows), 'bad row')}: {' | '.join(shown)}",
         mend="mend them, or set data.on_bad_row to skip",
     )
 

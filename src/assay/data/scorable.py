@@ -130,7 +130,9 @@ class SourceReader:
             scorable = known.read(fields, row.source, self._options)
         except DataError as error:
             flaw = self._columns.explained(error, row.fields)
-            mend = _other_format(fields, row.source, known) or flaw.mend
+            mend = flaw.mend
+            if flaw is error:  # A column that is not there needs no other format.
+                mend = _other_format(fields, row.source, known) or mend
             return bad_row(row.source, DataError(flaw.what, mend=mend), row.raw)
         return row.source, row.fields, scorable
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from assay.data.loading import SkippedRow, write_bad_rows
+from assay.data.loading import SkippedRow, bad_rows_said, write_bad_rows
 from assay.data.rows import BadRow
 from assay.errors import OutputError
 from assay.files import check_place, output_errors, sync, whole_file
@@ -101,10 +101,10 @@ def put_aside(bad_rows: Sequence[BadRow], output: Path | None) -> None:
     """
     count = len(bad_rows)
     if output is None:
-        warn(f"{count} bad rows were skipped; give --output to have them written aside")
+        warn(bad_rows_said(count, "skipped; give --output to have bad rows written aside"))
         return
     write_bad_rows(output / BAD_ROWS, bad_rows)
-    warn(f"{count} bad rows were written to {output / BAD_ROWS}")
+    warn(bad_rows_said(count, f"written to {output / BAD_ROWS}"))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from assay.data.sources import DataSource
 from assay.data.template_classes import format_by_template, is_of_a_class
 from assay.errors import DataError
 from assay.model.metadata import Metadata
-from assay.notices import notice
+from assay.notices import counted, notice
 
 OnBadRow = Literal["error", "skip"]
 
@@ -87,7 +87,7 @@ def load_answers(
     if not groups:
         reasons = ", ".join(f"{n} {why}" for why, n in Counter(r.reason for r in skipped).items())
         raise DataError(
-            f"holds no answer ({reasons or f'{len(bad_rows)} bad rows'})",
+            f"holds no answer ({reasons or counted(len(bad_rows), 'bad row')})",
             where=source.path,
             mend="give it rows with prompts and answers",
         )

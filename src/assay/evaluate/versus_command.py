@@ -29,7 +29,7 @@ from assay.evaluate.versus import (
 )
 from assay.files import text_output
 from assay.model.reward_model import RewardModel
-from assay.notices import warn
+from assay.notices import counted, warn
 from assay.score.scorer import RowScores, reading_limit, score_or_refuse
 
 _WINDOW = 256
@@ -146,7 +146,7 @@ def print_versus(found: dict[str, Any]) -> None:
         reasons = Counter(row["reason"] for row in found[name]["left_out"])
         left += [f"{count} rows of {name.upper()} ({why})" for why, count in reasons.items()]
     left += [
-        f"{len(found[name]['bad_rows'])} bad rows in {name.upper()}"
+        f"{counted(len(found[name]['bad_rows']), 'bad row')} in {name.upper()}"
         for name in "ab"
         if found[name]["bad_rows"]
     ]

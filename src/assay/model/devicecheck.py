@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,11 +55,20 @@ Probe = tuple[list[TokenIds], list[int]]
 """Sequences, and their families."""
 
 
-def wrong_kernels(model: RewardModel, device: torch.device) -> dict[Kernel, str]:
+class Fault(NamedTuple):
+    """Why a kernel is left out; `compared` is False where no numbers could be compared."""
+
+    said: str
+    compared: bool = True
+
+
+def wrong_kernels(model: RewardModel, device: torch.device) -> dict[Kernel, Fault]:
     """The kernels of a GPU that are wrong for a model that computes trees or packs, and why.
 
     Found out on the first use and kept in the cache directory by architecture, code, versions,
-    kind of GPU and dtype. Other devices have no kernels that are not computed in float64, too.
+    kind of GPU and dtype. What kept a kernel's numbers from being compared may pass: then nothing
+    is kept, and all is tried again next time. Other devices have no kernels that are not computed
+    in float64, too.
     """
     if device.type != "cuda":
         return {}
@@ -67,23 +76,26 @@ def wrong_kernels(model: RewardModel, device: torch.device) -> dict[Kernel, str]
     place = cache_dir() / "self-checks" / f"{_key(model, device, dtype)}.json"
     try:
         known: dict[str, str] = json.loads(place.read_text(encoding="utf-8"))["wrong"]
-        return {name: known[name] for name in KERNELS if name in known}
+        return {name: Fault(known[name]) for name in KERNELS if name in known}
     except (OSError, ValueError, KeyError, TypeError):
         pass
     wrong = find_wrong(model, device, dtype)
+    if not all(fault.compared for fault in wrong.values()):
+        return wrong
+    said = {name: fault.said for name, fault in wrong.items()}
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, json.dumps({"device": _named(device), "wrong": wrong}))
+        write_text(place, json.dumps({"device": _named(device), "wrong": said}))
     except OSError:
         pass  # Without a cache the check runs again next time.
     return wrong
 
 
-def find_wrong(model: RewardModel, device: torch.device, dtype: torch.dtype) -> dict[Kernel, str]:
+def find_wrong(model: RewardModel, device: torch.device, dtype: torch.dtype) -> dict[Kernel, Fault]:
     """Check each kernel that the model's layers take, until all of those are right.
 
     Raises:
-        RuntimeError: the device is out of memory.
+        RuntimeError: the device has no memory even for a small model without kernels.
     """
     there = set(kernels_on(device))
     # Whatever the caller has switched on or off is no property of the model.
@@ -96,20 +108,27 @@ def find_wrong(model: RewardModel, device: torch.device, dtype: torch.dtype) -> 
         try:
             pair = _Pair(model, device, dtype)
         except Exception as error:  # Anything may come out of somebody else's model code.
-            _raise_out_of_memory(error)
-            return dict.fromkeys(
-                (name for name in KERNELS if name in there),
-                f"a small model of this kind cannot be computed there ({first_line(error)})",
-            )
-        wrong: dict[Kernel, str] = {}
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
+            said = f"a small model of this kind cannot be computed there ({first_line(error)})"
+            fault = Fault(said, compared=False)
+            return dict.fromkeys((name for name in KERNELS if name in there), fault)
+        wrong: dict[Kernel, Fault] = {}
         right: set[Kernel] = {"segments"}
-        while unknown := pair.taken(set(wrong)) - right:
+        while True:
+            used, failure = pair.taken(set(wrong))
+            unknown = used - right
+            if not unknown:
+                break
             name = next(name for name in KERNELS if name in unknown)
-            fault = pair.fault_in(name, there)
-            if fault is None:
+            found = pair.fault_in(name, there)
+            if found is None:
                 right.add(name)
             else:
-                wrong[name] = fault
+                wrong[name] = found
+        if failure is not None:  # Further kernels may not have had their turn.
+            fault = Fault(f"a pass failed before it ({failure})", compared=False)
+            wrong |= {name: fault for name in KERNELS if name in there - right - set(wrong)}
     return wrong
 
 
@@ -131,9 +150,11 @@ class _Pair:
             for share in (False, True)
         )
 
-    def taken(self, refused: Collection[Kernel]) -> set[Kernel]:
-        """The kernels that the layers take of those that are not refused; to one that fails."""
+    def taken(self, refused: Collection[Kernel]) -> tuple[set[Kernel], str | None]:
+        """The kernels that the layers take of those that are not refused, up to one that fails;
+        and how it fails."""
         used: set[Kernel] = set()
+        failure = None
         for sequences, families in self._probes:
             _attend(self._twin, "tree", refused, used)
             try:
@@ -142,24 +163,23 @@ class _Pair:
                         self._twin, sequences, max_tokens=_total(sequences), families=families
                     )
             except Exception as error:  # Anything may come out of a kernel.
-                _raise_out_of_memory(error)
-        return used
+                failure = first_line(error)[:160]
+        return used, failure
 
-    def fault_in(self, name: Kernel, there: Collection[Kernel]) -> str | None:
+    def fault_in(self, name: Kernel, there: Collection[Kernel]) -> Fault | None:
         """Why a kernel is wrong, alone among plain attention; None if it is right."""
         for number, probe in enumerate(self._probes):
             try:
                 tree = _measured(self._twin, probe, set(there) - {name}, share=True)
             except Exception as error:  # Anything may come out of a kernel.
-                _raise_out_of_memory(error)
-                return f"it fails ({first_line(error)[:160]})"
+                return Fault(f"it fails ({first_line(error)[:160]})", compared=False)
             others = self._apart[number], self._plain[number], self._exact[number]
             for what, one, apart, plain, exact in zip(
                 ("rewards", "gradients"), tree, *others, strict=True
             ):
                 off, rounding = min(rms(one - apart), rms(one - plain)), rms(apart - exact)
                 if not off <= ROUNDINGS * rounding:
-                    return f"{what} are off by {off:.1e}, where rounding is {rounding:.1e}"
+                    return Fault(f"{what} are off by {off:.1e}, where rounding is {rounding:.1e}")
         return None
 
 
@@ -245,11 +265,6 @@ def in_dtype(exact: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
 
 def _total(sequences: Sequence[TokenIds]) -> int:
     return sum(map(len, sequences))
-
-
-def _raise_out_of_memory(error: Exception) -> None:
-    if isinstance(error, RuntimeError) and is_out_of_memory(error):
-        raise error
 
 
 def _key(model: RewardModel, device: torch.device, dtype: torch.dtype) -> str:

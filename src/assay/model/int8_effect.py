@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from assay.notices import notice, warn
+from assay.notices import counted, notice, warn
 
 TAU_BAR = 0.98
 """Kendall's tau of the same answers in both precisions below which a reader is warned."""
 ENOUGH = 20
-"""Answers from which on a tau is one: among five it moves by 0.2 with a single pair."""
+"""Answers from which on an order can be judged: tau of five moves by 0.2 with a single pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +33,25 @@ class Effect:
 
     def __str__(self) -> str:
         words = [
-            f"{self.num_answers} answers scored in both precisions: rewards moved by "
+            f"{counted(self.num_answers, 'answer')} scored in both precisions: rewards moved by "
             f"{self.largest:.4f} at most, {self.mean:+.4f} on average"
         ]
         if self.tau is not None:
             words.append(f"Kendall's tau {self.tau:.4f}")
         if self.agreement is not None:
-            words.append(
-                f"{self.agreement:.2%} of {self.num_pairs} pairs of answers in the same order"
-            )
+            pairs = counted(self.num_pairs, "pair")
+            words.append(f"{self.agreement:.2%} of {pairs} of answers in the same order")
         if self.speed is not None:
             words.append(f"{self.speed:.2g} times as fast")
         return ", ".join(words)
 
     def say(self, where: str) -> None:
-        """Tell it, and warn where the order of answers is not what it was."""
+        """Tell it, and warn where the order of answers is not what it was; of few, say so."""
+        if self.num_answers < ENOUGH:
+            notice(f"{where}: {self}; too few answers to judge their order, which takes {ENOUGH}")
+            return
         notice(f"{where}: {self}")
-        if self.tau is not None and self.tau < TAU_BAR and self.num_answers >= ENOUGH:
+        if self.tau is not None and self.tau < TAU_BAR:
             warn(
                 f"{where}: 8 bits change the order of answers (tau {self.tau:.4f} is below "
                 f"{TAU_BAR}); leave --precision out where the order matters"

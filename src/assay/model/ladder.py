@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from assay.errors import ConfigError
-from assay.model.devicecheck import wrong_kernels
+from assay.model.devicecheck import Fault, wrong_kernels
 from assay.model.engine import ENGINES, EngineName
 from assay.model.reward_model import RewardModel, reads_both_ways
 from assay.model.selfcheck import verdict_on
@@ -19,6 +19,8 @@ from assay.notices import notice, warn
 from assay.tree.attention import Kernel
 
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
+_said: set[str] = set()
+"""What was said of kernels that could not be checked: they are tried with every model."""
 _COMPARE = "compare a few rewards with those of texts scored one by one"
 
 
@@ -54,11 +56,16 @@ def choose_engine(
 
 def _take(model: RewardModel, name: EngineName, device: torch.device | None) -> None:
     """Compute with an engine, without the kernels that are wrong where the model will be."""
-    wrong: dict[Kernel, str] = {}
+    wrong: dict[Kernel, Fault] = {}
     if ENGINES[name].attention is not None:
         wrong = wrong_kernels(model, model.device if device is None else device)
-    for kernel, fault in wrong.items():
-        notice(f"attention without the kernel {kernel}, which is not right here: {fault}")
+    for kernel, (said, compared) in wrong.items():
+        why = "is not right here" if compared else "could not be checked, this time"
+        text = f"attention without the kernel {kernel}, which {why}: {said}"
+        if compared or text not in _said:
+            notice(text)
+        if not compared:
+            _said.add(text)
     model.use_engine(name, wrong)
 
 

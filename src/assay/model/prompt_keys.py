@@ -60,19 +60,23 @@ class Planned:
         keep: sequences, and how many of their first tokens are to be kept.
         place: of each row of the pack that is kept, where it stands among them.
         rows: of each sequence in `keep` the row of each token, known ones included.
+        hits: sequences of which some tokens are known.
+        tokens_saved: rows that need not be computed.
     """
 
     pack: Pack
     keep: list[TokenIds]
     place: dict[int, int]
     rows: list[list[int]]
+    hits: int
+    tokens_saved: int
 
 
 class PromptKeys:
     """Remembers keys and values of one model, whose weights must not change meanwhile.
 
     Args:
-        max_bytes: that it may take.
+        max_bytes: that it may take. A pass is not told to keep more.
     """
 
     def __init__(self, max_bytes: int = DEFAULT_BYTES) -> None:
@@ -80,15 +84,17 @@ class PromptKeys:
         self.num_bytes = 0
         """That it takes."""
         self.hits = 0
-        """Sequences of which some tokens were known."""
+        """Sequences of passes that succeeded, of which some tokens were known."""
         self.tokens_saved = 0
-        """Rows that passes did not have to compute."""
+        """Rows that these passes did not have to compute."""
         self._root = _Node((), None, None)
         self._order: OrderedDict[_Node, None] = OrderedDict()
         """All nodes but the root, the least recently used first; children before their parents."""
         self._seen: OrderedDict[int, None] = OrderedDict()
         self._width: int | None = None
         """F, once a pass has told it."""
+        self._row_bytes = 0
+        """Bytes of a row, from then on."""
 
     def known(self, ids: TokenIds) -> int:
         """How many of a sequence's first tokens are known; the last never is, for it is scored."""
@@ -126,41 +132,68 @@ class PromptKeys:
         lengths = [self._seen_before(ids) for ids in sequences]
         num_own = len(found.tree.ids)
         kept = [index for index, length in enumerate(lengths) if length > depths[index]]
-        rows = [found.tree.path_index(index)[: lengths[index]] for index in kept]
+        keep, rows = self._fitting(
+            [sequences[index][: lengths[index]] for index in kept],
+            [found.tree.path_index(index)[: lengths[index]] for index in kept],
+        )
         own = sorted({row for path in rows for row in path if row < num_own})
-        history = History(torch.cat(parts) if parts else None, own, self._width)
-        self.hits += sum(depth > 0 for depth in depths)
-        self.tokens_saved += len(tree.ids) - num_own
+        known_PF = torch.cat(parts) if parts else None
+        history = History(known_PF, own, self._width, self.max_bytes)
         return Planned(
             Pack.planted(found.tree, device, history),
-            [sequences[index][: lengths[index]] for index in kept],
+            keep,
             {row: place for place, row in enumerate(own)},
             rows,
+            hits=sum(depth > 0 for depth in depths),
+            tokens_saved=len(tree.ids) - num_own,
         )
 
     def remember(self, planned: Planned) -> None:
-        """Keep what a pass was to keep, after it."""
-        assert planned.pack.layout.history is not None
-        kept_KF = planned.pack.layout.history.kept()
+        """Count a pass that has succeeded, and keep what it was to keep."""
+        history = planned.pack.layout.history
+        assert history is not None
+        kept_KF = history.kept()
+        self.hits += planned.hits
+        self.tokens_saved += planned.tokens_saved
+        self._width, self._row_bytes = history.width, history.row_bytes
         if kept_KF is None:
             return
-        self._width = kept_KF.shape[1]
         for ids, rows in zip(planned.keep, planned.rows, strict=True):
             path, depth = self._walk(ids)
             places = [planned.place.get(row) for row in rows[depth:]]
             if None in places:  # What stood before it has gone.
                 continue
+            if self._num_bytes(1, len(places)) > self.max_bytes:
+                continue
             parent = self._cut_off(path, depth)
             if places:
                 all_of_them = places == [*range(len(kept_KF))]
                 new = _Node(ids[depth:], kept_KF if all_of_them else kept_KF[places], parent)
-                if new.num_bytes > self.max_bytes:
-                    continue
                 parent.children[ids[depth]] = new
                 self._order[new] = None
                 self.num_bytes += new.num_bytes
             self._touch(parent)
             self._make_room()
+
+    def _fitting(
+        self, keep: Sequence[TokenIds], rows: Sequence[list[int]]
+    ) -> tuple[list[TokenIds], list[list[int]]]:
+        """Of the sequences that are worth it, with their rows, those that can stay together."""
+        chosen: list[int] = []
+        nodes, taken = 0, set[int]()
+        for index, path in enumerate(rows):
+            new = {row for row in path if row not in taken}
+            if not new:
+                chosen.append(index)
+            elif self._num_bytes(nodes + 1, len(taken) + len(new)) <= self.max_bytes:
+                chosen.append(index)
+                nodes += 1
+                taken |= new
+        return [keep[index] for index in chosen], [rows[index] for index in chosen]
+
+    def _num_bytes(self, nodes: int, rows: int) -> int:
+        """That so many nodes take, with so many rows among them."""
+        return nodes * _BYTES_A_NODE + rows * (_BYTES_A_TOKEN + self._row_bytes)
 
     def _walk(self, ids: TokenIds) -> tuple[list[_Node], int]:
         """The nodes along a sequence, of which the last may go another way, and the tokens that it
@@ -181,7 +214,8 @@ class PromptKeys:
         if depth < BLOCK:
             return 0
         beyond = sum(len(node.ids) for node in path) - depth
-        self._touch(self._cut_off(path, depth) if beyond >= BLOCK else path[-1])
+        is_cut = beyond >= BLOCK and self.num_bytes + _BYTES_A_NODE <= self.max_bytes
+        self._touch(self._cut_off(path, depth) if is_cut else path[-1])
         return depth
 
     def _cut_off(self, path: Sequence[_Node], depth: int) -> _Node:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 Gives = Literal["rewards", "members", "both", "hidden"]
+_counting = Lock()
 
 
 @dataclass(slots=True)
@@ -43,6 +45,12 @@ class Computed:
     passes: int = 0
     tokens: int = 0
     """Tree tokens, or padded ones: whatever went through the layers."""
+
+    def count(self, tokens: int) -> None:
+        """Count a pass, beside which another may be counted."""
+        with _counting:
+            self.passes += 1
+            self.tokens += tokens
 
 
 class RewardModel(nn.Module):
@@ -175,8 +183,7 @@ class RewardModel(nn.Module):
         The head computes in float32 whatever the backbone's dtype: bfloat16 would round rewards
         near 16 to steps of 1/8.
         """
-        self.computed.passes += 1
-        self.computed.tokens += batch.num_tokens
+        self.computed.count(batch.num_tokens)
         with torch.autocast(
             self.device.type, self.compute_dtype, enabled=self.compute_dtype is not None
         ):

@@ -12,6 +12,7 @@ from torch import Tensor
 from assay.data.rendering import TokenIds, shared_prefix
 from assay.errors import DataError, ModelError, ResourceError
 from assay.model.prompt_keys import PromptKeys, why_not
+from assay.model.rounding import shortest
 
 if TYPE_CHECKING:
     from assay.model.reward_model import RewardModel
@@ -155,20 +156,20 @@ def scored_sequences(
 
 
 def _check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
-    longest, shortest = max(map(len, sequences)), min(map(len, sequences))
+    longest = max(map(len, sequences))
     if longest > model.max_length:
         raise DataError(
             f"a sequence of {longest} tokens is longer than the model's context of "
             f"{model.max_length}",
             mend="shorten it",
         )
-    if shortest == 0:
+    if min(map(len, sequences)) == 0:
         raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
 
 
 def shortest_floats(value_N: Tensor) -> list[float]:
     """The numbers with the fewest digits that are these float32 and no other."""
-    return [float(str(value)) for value in value_N.float().cpu().numpy()]
+    return [shortest(value) for value in value_N.float().tolist()]
 
 
 def inference_budget(device: torch.device) -> int:

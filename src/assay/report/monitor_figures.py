@@ -17,9 +17,10 @@ from assay.pages.charts import (
 )
 from assay.pages.document import table
 from assay.pages.svg import Axis, frame, line, path, svg
-from assay.report.monitor_log import MIXED, SHARES, Step
+from assay.report.monitor_log import Step
 from assay.report.parts import count, figure, figures, key, share, signed
 from assay.serve.monitor.bins import Bins
+from assay.serve.monitor.log import MIXED, SHARES
 
 _NUMBERS = 25
 """Rows of the table behind the rewards."""

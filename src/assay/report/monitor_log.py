@@ -10,12 +10,9 @@ from typing import Any
 from assay.errors import DataError
 from assay.report.reading import object_lines
 from assay.serve.monitor.bins import Bins
-from assay.serve.monitor.log import is_line
+from assay.serve.monitor.log import MIXED, SHARES, is_line
 from assay.serve.monitor.moments import Moments
 
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of these the quantiles are."""
-MIXED = "several"
 _MEND = "give the file as the server wrote it"
 
 

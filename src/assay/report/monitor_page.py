@@ -8,10 +8,11 @@ from pathlib import Path
 from assay.pages.document import document, table
 from assay.pages.escaping import text
 from assay.report.monitor_figures import figures_of
-from assay.report.monitor_log import MIXED, Run
+from assay.report.monitor_log import Run
 from assay.report.monitor_warnings import THRESHOLDS, WINDOW, warnings_of
 from assay.report.parts import count, heading, many, paragraph, section, share, signed
 from assay.report.style import REPORT_STYLE
+from assay.serve.monitor.log import MIXED
 
 _DRAWN_RUNS = 20
 """Runs that have figures, the last ones; of all there is a line in the table."""
@@ -50,6 +51,10 @@ def _name(run: Run) -> str:
     return f"{run.name} ({run.model})"
 
 
+def _is_judged(run: Run) -> bool:
+    return len(run.steps) >= WINDOW
+
+
 def _summary(runs: Sequence[Run], drawn: int) -> str:
     rows = []
     for run in runs:
@@ -60,7 +65,7 @@ def _summary(runs: Sequence[Run], drawn: int) -> str:
             [
                 run.name,
                 run.model,
-                count(len(warnings_of(run.steps))),
+                count(len(warnings_of(run.steps))) if _is_judged(run) else signed(None),
                 f"{count(first.number)} to {count(last.number)}",
                 count(sum(step.responses for step in run.steps)),
                 f"{signed(first.mean, 2)} to {signed(last.mean, 2)}",
@@ -73,6 +78,8 @@ def _summary(runs: Sequence[Run], drawn: int) -> str:
     columns = ["run", "model", "warnings", "steps", "answers", "mean reward", "with length"]
     columns += ["beyond", "distance", "duplicates"]
     caption = "With length, beyond the range, distance and duplicates are those of the last step"
+    if not all(_is_judged(run) for run in runs if run.steps):
+        caption += f"; no number of warnings (–) where there are fewer than {WINDOW} steps"
     told = table(columns, rows, caption, left=2) if rows else ""
     left = len(runs) - drawn
     more = paragraph(f"Figures of the last {drawn} runs; of {left} more the table alone.")
@@ -97,7 +104,7 @@ def _run(run: Run, key: str) -> str:
 
 
 def _warnings(run: Run) -> str:
-    if len(run.steps) < WINDOW:
+    if not _is_judged(run):
         return paragraph(
             f"{many(len(run.steps), 'step')}: warnings take {WINDOW} or more.", "absent"
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.data.loading import write_bad_rows
+from assay.data.loading import bad_rows_beside, write_bad_rows
 from assay.score.parts import PartAccount, bad_row_records
 
 
@@ -29,7 +29,9 @@ class ScoreSummary:
     @classmethod
     def of(cls, numbers: Mapping[str, int], output: Path) -> ScoreSummary:
         """Of an output, from the sums of its parts' accounts."""
-        return cls(**numbers, bad_rows_file=_aside(output) if numbers["bad_rows"] else None)
+        return cls(
+            **numbers, bad_rows_file=bad_rows_beside(output) if numbers["bad_rows"] else None
+        )
 
 
 def write_aside(accounts: Sequence[PartAccount], output: Path) -> None:
@@ -38,7 +40,7 @@ def write_aside(accounts: Sequence[PartAccount], output: Path) -> None:
     Raises:
         OutputError: the system refuses.
     """
-    aside = _aside(output)
+    aside = bad_rows_beside(output)
     if any(account.bad_rows for account in accounts):
         write_bad_rows(aside, bad_row_records(accounts))
     else:
@@ -50,7 +52,3 @@ def sums_of(accounts: Sequence[PartAccount]) -> dict[str, int]:
     names = ("rows", "responses", "truncated", "unread_thoughts", "tokens", "computed")
     sums = {name: sum(getattr(account, name) for account in accounts) for name in names}
     return sums | {"bad_rows": sum(len(account.bad_rows) for account in accounts)}
-
-
-def _aside(output: Path) -> Path:
-    return output.with_name(f"{output.name}.bad.jsonl")

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from assay.data.encoding import warn_of_unread_thoughts
 from assay.data.formats.building import row_group
 from assay.data.formats.messages import assistant, user
+from assay.data.loading import bad_rows_said
 from assay.data.records import Response, Source
 from assay.data.sources import DataSource
+from assay.data.strict_json import JsonObject
 from assay.errors import AssayError, ConfigError
+from assay.files import check_output, text_output
 from assay.model.locate import locate_model
 from assay.model.reward_model import RewardModel
-from assay.notices import warn
+from assay.notices import counted, notice, warn
 from assay.score.account import ScoreSummary
 from assay.score.engines.work import Elsewhere
 from assay.score.files import ScoreOptions, check_job_output, score_source
+from assay.score.lines import Layout, line_of
 from assay.score.merging import merge_shards
-from assay.score.outputs import rewards_in
+from assay.score.outputs import Lines, assembler_of, rewards_in
 from assay.score.rewarder import OneModel, Rewarder
 from assay.score.shards import WHOLE
 from assay.score.streaming import score_stream
@@ -34,11 +39,22 @@ def score_by_hand(
     model: RewardModel | Rewarder,
     prompt: str,
     responses: Sequence[str],
+    output: Path | None = None,
     *,
     transform: Transform | None,
     max_length: int | None = None,
 ) -> None:
-    """Print the text that the model reads and the raw reward, for each response."""
+    """Print the text that the model reads and the raw reward, for each response; or write a row.
+
+    Args:
+        model: the model, or what else gives the rewards.
+        prompt: the prompt.
+        responses: the answers to it.
+        output: a file that is written instead, as `score_rows` writes a row; `-` for standard
+            output.
+        transform: adds what it makes of each reward.
+        max_length: tokens of a sequence.
+    """
     rewarder = OneModel(model, "") if isinstance(model, RewardModel) else model
     answers = tuple(Response((assistant(text),)) for text in responses)
     group = row_group(Source("--prompt", 1), (user(prompt),), answers)
@@ -47,6 +63,11 @@ def score_by_hand(
     if isinstance(result, AssayError):
         raise result
     _warn_of_cuts(sum(result.truncated))
+    if output is not None:
+        row: JsonObject = {"prompt": prompt, "responses": list(responses)}
+        layout = Layout("assay", transform, rewarder.about)
+        _write_row(line_of(row, group.source, result, layout), output, len(responses))
+        return
     for index, score in enumerate(result.scores):
         print(f"Sample:\n{rewarder.text(group, index)}")
         print(f"reward score: [[{score}]]")
@@ -55,17 +76,36 @@ def score_by_hand(
         if result.uncertainty is not None:
             print(f"uncertainty: {result.uncertainty[index]}")
         for name, value in result.components[index].items() if result.components else ():
-            print(f"{name}: {value}")
+            print(f"{name}: {'does not apply' if value is None else value}")
 
 
-def check_place_of(output: Path, *, overwrite: bool) -> None:
-    """Refuse an output before a model is opened.
+def _write_row(line: str, output: Path, responses: int) -> None:
+    if _is_stdout(output):
+        sys.stdout.buffer.write(f"{line}\n".encode())
+        sys.stdout.buffer.flush()
+        return
+    with text_output(output) as file:
+        file.write(f"{line}\n")
+    sys.stdout.write(f"{_rows_said(1, responses)}: {output}\n")
+
+
+def check_place_of(output: Path, source: DataSource | None, *, overwrite: bool) -> None:
+    """Refuse an output before a model is opened; without a source it is for answers by hand.
 
     Raises:
-        OutputError: as `check_job_output`.
+        ConfigError: answers by hand, and the name is not one of JSON lines.
+        OutputError: as `check_job_output` and `check_output`.
     """
-    if not _is_stdout(output):
-        check_job_output(output, overwrite=overwrite)
+    if _is_stdout(output):
+        return
+    if source is not None:
+        check_job_output(output, [source], overwrite=overwrite)
+        return
+    check_output(output, overwrite=overwrite)
+    if not isinstance(assembler_of(output), Lines):
+        raise ConfigError(
+            "answers by hand are written as JSON lines", where=output, mend="name it .jsonl"
+        )
 
 
 def transform_of(text: str | None, model: str | None) -> Transform | None:
@@ -127,34 +167,39 @@ def score_to_file(
     _print_summary(summary, output)
     _warn_of_thoughts(rewarder, summary.unread_thoughts)
     if summary.tokens:
-        saved = 1 - summary.computed / summary.tokens
-        change = f"{saved:.0%} saved" if saved >= 0 else f"{-saved:.0%} more"
-        sys.stdout.write(
-            f"engine: {rewarder.engine}, tokens: {summary.tokens:,}, "
-            f"computed: {summary.computed:,} ({change})\n"
-        )
+        sys.stdout.write(f"{_work_said(rewarder, summary.tokens, summary.computed)}\n")
 
 
 def score_to_stdout(rewarder: Rewarder, source: DataSource, options: ScoreOptions) -> None:
     """Score rows to standard output, window by window; all that is said goes to stderr."""
-    bad = truncated = unread = 0
+    bad = 0
+    sums: Counter[str] = Counter()
 
     def write(scored: ScoredWindow) -> None:
-        nonlocal bad, truncated, unread
+        nonlocal bad
         for row in scored.bad_rows[: max(_SHOWN - bad, 0)]:
             warn(f"not scored: {row}")
         bad += len(scored.bad_rows)
-        truncated += scored.truncated
-        unread += scored.unread_thoughts
+        sums.update(
+            rows=len(scored.lines),
+            responses=scored.responses,
+            truncated=scored.truncated,
+            unread=scored.unread_thoughts,
+            tokens=scored.tokens,
+            computed=scored.computed,
+        )
         sys.stdout.buffer.write("".join(f"{line}\n" for line in scored.lines).encode())
         sys.stdout.buffer.flush()
 
     with watching() as watch:
         score_stream(rewarder, source, options, write, watch)
     if bad:
-        warn(f"{bad} bad rows were not scored")
-    _warn_of_cuts(truncated)
-    _warn_of_thoughts(rewarder, unread)
+        warn(bad_rows_said(bad, "not scored"))
+    _warn_of_cuts(sums["truncated"])
+    _warn_of_thoughts(rewarder, sums["unread"])
+    notice(_rows_said(sums["rows"], sums["responses"]))
+    if sums["tokens"]:
+        notice(_work_said(rewarder, sums["tokens"], sums["computed"]))
 
 
 def merge_to_file(shards: Sequence[str], output: Path, *, overwrite: bool) -> None:
@@ -181,14 +226,26 @@ def _check_reference(rewarder: Rewarder, output: Path, options: ScoreOptions) ->
 
 def _print_summary(summary: ScoreSummary, output: Path) -> None:
     if summary.bad_rows:
-        warn(f"{summary.bad_rows} bad rows were written to {summary.bad_rows_file}")
+        warn(bad_rows_said(summary.bad_rows, f"written to {summary.bad_rows_file}"))
     _warn_of_cuts(summary.truncated)
-    sys.stdout.write(f"{summary.rows} rows, {summary.responses} rewards: {output}\n")
+    sys.stdout.write(f"{_rows_said(summary.rows, summary.responses)}: {output}\n")
+
+
+def _rows_said(rows: int, responses: int) -> str:
+    return f"{counted(rows, 'row')}, {counted(responses, 'reward')}"
+
+
+def _work_said(rewarder: Rewarder, tokens: int, computed: int) -> str:
+    """What the rewards of at least one token took; a share that was saved is rounded down."""
+    saved = (tokens - computed) * 100 // tokens
+    change = f"{saved}% saved" if computed <= tokens else f"{computed / tokens - 1:.0%} more"
+    return f"engine: {rewarder.engine}, tokens: {tokens:,}, computed: {computed:,} ({change})"
 
 
 def _warn_of_cuts(count: int) -> None:
     if count:
-        warn(f"{count} responses were read without the beginning of their prompt")
+        was, its = ("was", "its") if count == 1 else ("were", "their")
+        warn(f"{counted(count, 'response')} {was} read without the beginning of {its} prompt")
 
 
 def _warn_of_thoughts(rewarder: Rewarder, count: int) -> None:

@@ -15,9 +15,18 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from assay.model.rounding import shortest
 from assay.strict import Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+
+
+class NameTwice(ValueError):
+    """Two parts have one name; `place` are the keys on the way to the second in a file."""
+
+    def __init__(self, name: str, place: tuple[str, ...]) -> None:
+        self.place = place
+        super().__init__(f"two parts are called '{name}'")
 
 
 class ModelPart(Strict):
@@ -107,12 +116,17 @@ class CompositeReward(Strict):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
-        names = [part.name for part in self.models] + [rule.name for rule in self.rules]
+        places: list[tuple[str, tuple[str, ...]]] = [
+            *((part.name, ("models", str(at), "name")) for at, part in enumerate(self.models)),
+            *((rule.name, ("rules", str(at), "name")) for at, rule in enumerate(self.rules)),
+        ]
         if self.length is not None:
-            names.append(LENGTH)
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two parts are called '{twice}'")
+            places.append((LENGTH, ("length",)))
+        seen: set[str] = set()
+        for name, place in places:
+            if name in seen:
+                raise NameTwice(name, place)
+            seen.add(name)
         return self
 
 
@@ -124,34 +138,38 @@ LENGTH = "length"
 class Combined:
     """A composite reward and what it is made of.
 
-    `components` holds the raw value of each model or head, without its weight; what length and
-    each rule that applies have added; and for a rule with `set` the number that it has set.
+    `components` holds, for every part, the raw value of a model or head, without its weight; what
+    length and a rule with `add` have added; and of a rule with `set` its number where it applies,
+    None where it does not.
     """
 
     reward: float
-    components: dict[str, float]
+    components: dict[str, float | None]
 
 
 def combine(spec: CompositeReward, values: Mapping[str, float], text: str) -> Combined:
-    """The reward of a response.
+    """The reward of a response; all numbers as float32, as the rewards of models are.
 
     Args:
         spec: the parts.
         values: of each model part its raw value, by name.
         text: the response, as it was written.
     """
-    components = {part.name: values[part.name] for part in spec.models}
+    components: dict[str, float | None] = {part.name: values[part.name] for part in spec.models}
     reward = sum(part.weight * values[part.name] for part in spec.models)
     if spec.length is not None:
-        components[LENGTH] = 0.0 - spec.length.of(text)
-        reward += components[LENGTH]
+        taken = spec.length.of(text)
+        components[LENGTH] = 0.0 - taken
+        reward -= taken
     fixed: float | None = None
     for rule in spec.rules:
         applies = rule.applies(text)
         if rule.add is not None:
-            components[rule.name] = rule.add if applies else 0.0
-            reward += components[rule.name]
-        elif applies and rule.set is not None:
-            components[rule.name] = rule.set
-            fixed = rule.set if fixed is None else fixed
-    return Combined(reward if fixed is None else fixed, components)
+            added = rule.add if applies else 0.0
+            components[rule.name] = added
+            reward += added
+        else:
+            components[rule.name] = rule.set if applies else None
+            fixed = components[rule.name] if fixed is None else fixed
+    rounded = {name: None if one is None else shortest(one) for name, one in components.items()}
+    return Combined(shortest(reward if fixed is None else fixed), rounded)

@@ -12,13 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
-import assay
-from assay.data.loading import bad_rows_error
+from assay.data.loading import bad_rows_beside, bad_rows_error
 from assay.data.rows import BadRow
 from assay.data.scorable import SourceReader
-from assay.data.sources import DataSource
+from assay.data.sources import DataSource, check_not_read
 from assay.data.store.settings import source_settings
 from assay.errors import AssayError, ConfigError, DataError, OutputError
 from assay.files import check_output, output_errors, whole_file
@@ -29,8 +26,9 @@ from assay.score.account import ScoreSummary, sums_of, write_aside
 from assay.score.engines.work import Elsewhere, Work
 from assay.score.lines import Layout, Style
 from assay.score.outputs import Assembler, Lines, assembler_of
-from assay.score.parts import Manifest, PartAccount, Parts, bad_row_records, differences
+from assay.score.parts import Manifest, PartAccount, Parts, bad_row_records
 from assay.score.rewarder import OneModel, Rewarder
+from assay.score.settings import circumstances, differences
 from assay.score.shards import WHOLE, Shard, ShardAccount, account_file
 from assay.score.transform import Transform
 from assay.score.watching import Watch
@@ -101,10 +99,10 @@ def score_source(
     Raises:
         ConfigError: standard input is to be scored elsewhere.
         DataError: bad rows and `on_bad_row` is `error`; all of them are listed.
-        OutputError: the output is there already, cannot be written, or parts of another job's
-            output lie beside it.
+        OutputError: the output is there already, is an input, cannot be written, or parts of
+            another job's output lie beside it.
     """
-    check_job_output(output, overwrite=options.overwrite)
+    check_job_output(output, [source], overwrite=options.overwrite)
     assembler = assembler_of(output)
     if options.shard != WHOLE and not isinstance(assembler, Lines):
         raise ConfigError(
@@ -121,24 +119,16 @@ def score_source(
     return job.run(assembler)
 
 
-def check_job_output(output: Path, *, overwrite: bool) -> None:
+def check_job_output(output: Path, sources: Sequence[DataSource] = (), *, overwrite: bool) -> None:
     """`check_output`, but for an output whose job was killed when it was all but finished.
 
     Raises:
-        OutputError: as `check_output`.
+        OutputError: as `check_output`, or it is a file of the sources.
     """
+    check_not_read(output, sources)
     finished = not overwrite and output.is_file() and Parts(output).is_finished()
     check_output(output, overwrite=overwrite or finished)
-
-
-def circumstances() -> dict[str, Any]:
-    """What the last bits of a reward may depend on."""
-    return {
-        "threads": torch.get_num_threads(),
-        "instruction set": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "assay": assay.__version__,
-    }
+    check_not_read(bad_rows_beside(output), sources)
 
 
 class _Job:
@@ -297,6 +287,7 @@ class _Job:
                 account = self.parts.account(number)
                 if account is None:
                     if not begun:
+                        self._say_done(done)
                         self.watch.begin(self.total, done)
                         begun = True
                     if self.elsewhere is None:
@@ -315,8 +306,16 @@ class _Job:
                 accounts.append(account)
                 done += len(rows)
                 self.watch.at(done)
+        if not begun:
+            self._say_done(done)
         self._check_read(reader, manifest, accounts)
         return accounts
+
+    def _say_done(self, rows: int) -> None:
+        """What an earlier job has done, before this one begins."""
+        if rows:
+            of = "" if self.total is None else f" of {self.total:,}"
+            notice(f"going on with a job that was broken off: {rows:,}{of} rows are done")
 
     def _from_elsewhere(self) -> Generator[ScoredWindow, None, None]:
         """What others score, in order; nothing where this process does it."""

@@ -36,6 +36,7 @@ class Int8Model(OneModel):
         assert isinstance(model, RewardModel)
         self._reward_model = model
         self._waiting: Int8 | None = Int8(model)
+        self._compared = 0
         notice(f"precision int8 of {name}: {self._waiting}")
         self._identity = super().identity() | {
             "precision": "int8",
@@ -52,6 +53,11 @@ class Int8Model(OneModel):
         """The engine's name, and the precision."""
         return f"{self._reward_model.engine.name} in int8"
 
+    @property
+    def computed_tokens(self) -> int:
+        """As the model counts them, without those of the comparison: they are not the job's."""
+        return super().computed_tokens - self._compared
+
     def identity(self) -> dict[str, Any]:
         """That of the weights as they were, and what became of them."""
         return dict(self._identity)
@@ -65,10 +71,12 @@ class Int8Model(OneModel):
         """As `OneModel`; the first time, a slice is scored in both precisions."""
         if self._waiting is not None and items:
             some = first_answers(items, SLICE)
+            counted = super().computed_tokens
             before, seconds_before = self._timed(some, max_length)
             self._waiting.exchange()
             self._waiting = None
             after, seconds_after = self._timed(some, max_length)
+            self._compared += super().computed_tokens - counted
             found = effect_of(before, after, speed=seconds_before / seconds_after)
             found.say(f"precision int8 of {self.name}")
         # The slice again: rewards depend, in their last bits, on what is scored together.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from assay.data.loading import bad_rows_beside
 from assay.errors import DataError
-from assay.files import check_output, output_errors, whole_file
+from assay.files import check_not_input, check_output, output_errors, whole_file
 from assay.score.account import ScoreSummary, sums_of, write_aside
 from assay.score.outputs import assembler_of
 from assay.score.parts import PartAccount
-from assay.score.shards import ShardOutputs
+from assay.score.shards import ShardOutputs, account_file
 
 
 def merge_shards(outputs: Sequence[Path], output: Path, *, overwrite: bool) -> ScoreSummary:
@@ -19,9 +20,12 @@ def merge_shards(outputs: Sequence[Path], output: Path, *, overwrite: bool) -> S
     Raises:
         DataError: a shard is missing, given twice, of another job, or changed since; or no shard
             has a scored row.
-        OutputError: the output is there already, or cannot be written.
+        OutputError: the output is there already, is a shard, or cannot be written.
     """
+    inputs = [one for shard in outputs for one in (shard, account_file(shard))]
+    check_not_input(output, inputs)
     check_output(output, overwrite=overwrite)
+    check_not_input(bad_rows_beside(output), inputs)
     assembler = assembler_of(output)
     shards = ShardOutputs(outputs)
     accounts: list[PartAccount] = []

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from assay.errors import ConfigError, OutputError, first_line
 
-_LINES = (".jsonl", ".ndjson", "")
 _PARQUET = ".parquet"
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -221,16 +221,6 @@ class Parts:
         return self.path / f"window-{number:07d}.jsonl"
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two jobs differ in, in words."""
-    names = dict.fromkeys([*before, *now])
-    return [
-        f"{name} was {_told(before.get(name))}, is {_told(now.get(name))}"
-        for name in names
-        if before.get(name) != now.get(name)
-    ]
-
-
 def bad_row_records(rows: Sequence[PartAccount]) -> Iterator[BadRow]:
     """All rows of some parts that were not scored."""
     for account in rows:
@@ -245,7 +235,3 @@ def _record(row: BadRow) -> dict[str, Any]:
         "mend": row.mend,
         "raw": row.raw,
     }
-
-
-def _told(value: Any) -> str:
-    return "not given" if value is None else str(value)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from assay.errors import ConfigError, together
-from assay.score.composite import CompositeReward, Condition, LengthPenalty, ModelPart, Rule
+from assay.score.composite import (
+    CompositeReward,
+    Condition,
+    LengthPenalty,
+    ModelPart,
+    NameTwice,
+    Rule,
+)
 from assay.yaml_lines import Key, line_of, read_mapping
 
 _KEYS: dict[str, type[BaseModel]] = {
@@ -24,7 +32,21 @@ _KEYS: dict[str, type[BaseModel]] = {
 """By the last section that a key stands in, what is known there."""
 
 
-def read_reward_file(path: Path) -> CompositeReward:
+@dataclass(frozen=True, slots=True)
+class RewardFile:
+    """A composite reward as a file says it; `lines` is the line of each of its keys."""
+
+    path: Path
+    spec: CompositeReward
+    lines: Mapping[Key, int]
+
+    def place(self, part: ModelPart, key: str) -> str:
+        """`file:line` of a key of a model part, for messages."""
+        number = self.spec.models.index(part)
+        return line_of(("models", str(number), key), self.path, self.lines)
+
+
+def read_reward_file(path: Path) -> RewardFile:
     """A composite reward from a YAML file.
 
     Raises:
@@ -33,7 +55,7 @@ def read_reward_file(path: Path) -> CompositeReward:
     about = "a reward file is a mapping with models and, if wanted, length and rules"
     values, lines = read_mapping(path, "reward file", about)
     try:
-        return CompositeReward.model_validate(values)
+        return RewardFile(path, CompositeReward.model_validate(values), lines)
     except ValidationError as error:
         raise _explained(error, path, lines) from None
 
@@ -41,7 +63,8 @@ def read_reward_file(path: Path) -> CompositeReward:
 def _explained(error: ValidationError, path: Path, lines: Mapping[Key, int]) -> ConfigError:
     problems: dict[Key, ConfigError] = {}
     for item in error.errors():
-        key = tuple(map(str, item["loc"]))
+        cause = item.get("ctx", {}).get("error")
+        key = cause.place if isinstance(cause, NameTwice) else tuple(map(str, item["loc"]))
         problems.setdefault(key, _problem(key, item, path, lines))
     return together(list(problems.values()))
 
@@ -57,6 +80,8 @@ def _problem(
         return ConfigError(f"'{dotted}' is missing", where=where, mend="add it")
     said = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     said = said[0].lower() + said[1:]
+    if isinstance(item.get("ctx", {}).get("error"), NameTwice):
+        return ConfigError(said, where=where, mend="give each a name of its own")
     if item["type"] == "value_error" or isinstance(item["input"], dict | list):
         return ConfigError(f"{dotted or 'the file'}: {said}", where=where, mend="mend it there")
     return ConfigError(f"{dotted}: {said}, not {item['input']!r}", where=where, mend="mend it")

@@ -134,7 +134,8 @@ class OneModel:
 def _weights(model: ScoringModel) -> dict[str, Any]:
     """Which they are, how wide, and where."""
     if isinstance(model, VllmModel):
-        return {"weights": model.weights, "dtype": model.pooling.dtype, "device": "vllm's"}
+        said = {"weights": model.weights, "dtype": model.pooling.dtype, "device": "vllm's"}
+        return said | model.pooling.served
     return {
         "weights": weights_hash(model),
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,7 +21,8 @@ class RowScores:
     """Of one row, in the order in which it names its responses.
 
     `num_tokens` counts what the model read, after a cut. `uncertainty` is that of an ensemble,
-    `components` are those of heads of attributes: `assay.model.membership.Scores` says more.
+    `components` are those of heads of attributes (`assay.model.membership.Scores` says more), or of
+    a reward file (`assay.score.composite.Combined`).
     `unread_thoughts` counts responses whose thoughts the template leaves out.
     """
 
@@ -29,7 +30,7 @@ class RowScores:
     num_tokens: list[int]
     truncated: list[bool]
     uncertainty: list[float] | None = None
-    components: list[dict[str, float]] | None = None
+    components: Sequence[Mapping[str, float | None]] | None = None
     unread_thoughts: int = 0
 
 

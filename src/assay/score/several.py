@@ -12,7 +12,7 @@ from assay.data.records import Group
 from assay.errors import AssayError, ConfigError
 from assay.model.vllm.either import ScoringModel
 from assay.score.composite import CompositeReward, ModelPart, combine
-from assay.score.reward_file import read_reward_file
+from assay.score.reward_file import RewardFile, read_reward_file
 from assay.score.rewarder import OneModel
 from assay.score.scorer import RowScores
 
@@ -28,9 +28,6 @@ class Several:
         name: what rows are told the reward is called.
         models: by the name that `--model` would take, each model that the file names.
         default: the name of the model of parts that name none.
-
-    Raises:
-        ConfigError: a part names a head that its model does not have.
     """
 
     def __init__(
@@ -40,15 +37,6 @@ class Several:
         self.name = name
         self._models = dict(models)
         self._default = default
-        for part in spec.models:
-            heads = self._of(part).model.heads
-            known = heads.names if heads is not None and not heads.is_ensemble else []
-            if part.head is not None and part.head not in known:
-                raise ConfigError(
-                    f"the model of '{part.name}' has no head '{part.head}'",
-                    where=name,
-                    mend=f"known: {', '.join(known)}" if known else "leave head out",
-                )
 
     @property
     def about(self) -> dict[str, Any]:
@@ -168,18 +156,40 @@ def response_texts(item: Scorable) -> list[str]:
     ]
 
 
-def models_named(spec: CompositeReward, default: str | None) -> list[str]:
-    """The models that a reward file needs, each once, in order.
+def models_named(file: RewardFile, default: str | None) -> dict[str, list[ModelPart]]:
+    """The models that a reward file needs, each once, in order, and the parts that each is for.
 
     Raises:
         ConfigError: a part names none, and none is given besides.
     """
-    for part in spec.models:
-        if part.model is None and default is None:
+    found: dict[str, list[ModelPart]] = {}
+    for part in file.spec.models:
+        name = part.model or default
+        if name is None:
             raise ConfigError(
-                f"the part '{part.name}' names no model", where="--reward", mend="give --model, too"
+                f"the part '{part.name}' names no model",
+                where=file.place(part, "name"),
+                mend="add model, or give --model, too",
             )
-    return list(dict.fromkeys(str(part.model or default) for part in spec.models))
+        found.setdefault(name, []).append(part)
+    return found
+
+
+def check_heads(file: RewardFile, parts: Sequence[ModelPart], model: ScoringModel) -> None:
+    """See that a model has the heads that some parts name.
+
+    Raises:
+        ConfigError: one it has not.
+    """
+    heads = model.heads
+    known = heads.names if heads is not None and not heads.is_ensemble else []
+    for part in parts:
+        if part.head is not None and part.head not in known:
+            raise ConfigError(
+                f"the model of '{part.name}' has no head '{part.head}'",
+                where=file.place(part, "head"),
+                mend=f"known: {', '.join(known)}" if known else "leave head out",
+            )
 
 
 def load_several(
@@ -194,18 +204,53 @@ def load_several(
         kind: what gives the rewards of a model with its name.
 
     Raises:
-        ConfigError: the file is wrong, or needs a model that nobody names.
-        AssayError: as `load`.
+        ConfigError: the file is wrong, needs a model that nobody names, or a head that its model
+            does not have.
+        AssayError: as `load`, with the line of the file that names the model.
     """
-    spec = read_reward_file(path)
-    models = {name: kind(load(name), name) for name in models_named(spec, model)}
-    return Several(spec, str(path), models, model)
+    file = read_reward_file(path)
+    models: dict[str, OneModel] = {}
+    for name, parts in models_named(file, model).items():
+        try:
+            opened = load(name)
+        except AssayError as error:
+            raise _placed(error, file, parts, name) from None
+        check_heads(file, parts, opened)
+        models[name] = kind(opened, name)
+    return Several(file.spec, str(path), models, model)
+
+
+def _placed(
+    error: AssayError, file: RewardFile, parts: Sequence[ModelPart], name: str
+) -> AssayError:
+    """Why a model cannot be opened, with the line that names it, where one does."""
+    part = next((part for part in parts if part.model is not None), None)
+    if part is None:
+        return error
+    said = error.what if error.where in (None, name) else f"{error.where}: {error.what}"
+    placed = type(error)(
+        f"the model '{name}' of '{part.name}': {said}",
+        where=file.place(part, "model"),
+        mend=_mend_of_path(file.path, name) or error.mend,
+    )
+    placed.also = error.also
+    return placed
+
+
+def _mend_of_path(file: Path, name: str) -> str | None:
+    """For a name that was meant as relative to the file."""
+    beside = file.parent / name
+    if Path(name).exists() or not beside.is_dir():
+        return None
+    return f"paths are relative to where the command runs, not to the file: write {beside}"
 
 
 def _value(part: ModelPart, result: RowScores, index: int) -> float:
     if part.head is None or result.components is None:
         return result.scores[index]
-    return result.components[index][part.head]
+    value = result.components[index][part.head]
+    assert value is not None, "heads always have values"
+    return value
 
 
 def _part_of(

@@ -13,7 +13,8 @@ from assay.errors import ConfigError, DataError
 from assay.files import output_errors, write_text
 from assay.model.manifest import file_sha256
 from assay.notices import warn
-from assay.score.parts import VERSION, Manifest, PartAccount, differences
+from assay.score.parts import VERSION, Manifest, PartAccount
+from assay.score.settings import differences
 
 _MEND = "give the output of each shard of one job, once"
 
@@ -114,9 +115,11 @@ class ShardAccount:
         """That of an output.
 
         Raises:
-            DataError: there is none, or the output has changed since.
+            DataError: there is none, no output either, or the output has changed since.
         """
         path = account_file(output)
+        if not output.exists():
+            raise DataError("no such file", where=output, mend="check the path")
         try:
             found = cls(**json.loads(path.read_text(encoding="utf-8")))
             whole = file_sha256(output) == found.sha256

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import assay
 from assay.errors import ModelError, ResourceError
 from assay.model.vllm.either import ScoringModel
 from assay.serve.auth import Keys
-from assay.serve.bodies import parsed, read_body, validated
+from assay.serve.bodies import parsed, read_body, validated, written
 from assay.serve.desk import Held
 from assay.serve.gate import GONE, Draining, Gate, failure
 from assay.serve.health import Health
@@ -196,9 +195,7 @@ def _handler(
 
 
 def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    # A number that is none must not become one on the way.
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode(), status, dict(headers or {}), "application/json")
+    return Response(written(value), status, dict(headers or {}), "application/json")
 
 
 def _refusal(refusal: Refusal, error_of: Callable[[Refusal], Any]) -> Response:

@@ -1,4 +1,4 @@
-"""Bodies of requests: bounded, in time, and JSON in the strict sense."""
+"""Bodies of requests: bounded, in time, and JSON in the strict sense. Bodies of answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from assay.data.strict_json import StrictDecoder
 from assay.serve.limits import Limits
 from assay.serve.refusals import ClientGone, Refusal
+from assay.serve.wrong_fields import wrong_field
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -80,6 +81,12 @@ def parsed(body: bytes) -> dict[str, Any]:
     return found.value
 
 
+def written(value: Any) -> bytes:
+    """A value as the JSON of an answer: one way of writing for all of them."""
+    # A number that is none must not become one on the way.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
 def validated(kind: type[Body], value: dict[str, Any]) -> Body:
     """An object as what it must be.
 
@@ -89,30 +96,12 @@ def validated(kind: type[Body], value: dict[str, Any]) -> Body:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        flaws = error.errors(include_url=False, include_context=False, include_input=False)
-        flaw = min(flaws, key=lambda one: len(one["loc"]))
-        raise Refusal(
-            422, flaw["msg"].removeprefix("Value error, "), param=_field(flaw["loc"]) or None
-        ) from None
+        raise wrong_field(kind, error) from None
 
 
 def _stated_length(request: Request) -> int:
     stated = request.headers.get("content-length", "")
     return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 20 else 0
-
-
-def _field(location: tuple[int | str, ...]) -> str:
-    """`responses[3].content`; names that pydantic gives to the members of a union are left out."""
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif part.isidentifier() and part not in _KINDS:
-            path += f".{part}" if path else part
-    return path
-
-
-_KINDS = frozenset({"str", "int", "dict", "list"})
 
 
 def _too_large(limit: int) -> Refusal:

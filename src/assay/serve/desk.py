@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
 
-from assay.serve.items import Asked
+from assay.notices import warn
+from assay.serve.items import Asked, Reading
 from assay.serve.jobs import Job, Scored
 from assay.serve.limits import Limits
 from assay.serve.models import Models, ServedModel
 from assay.serve.refusals import ClientGone, Refusal
+
+_SHOWN = 80
+"""Characters of a template's beginning in a warning."""
+_MEND = "name its template as input_template, or send messages"
 
 
 class Held:
@@ -80,23 +86,32 @@ class Desk:
             readings = await loop.run_in_executor(served.readers, served.reader.read, asked)
             job = Job(readings, loop.create_future())
             served.batcher.submit(job)
-        foreign = dict.fromkeys(name for reading in readings for name in reading.foreign)
-        served.meter.read(
-            sum(reading.truncated for reading in readings),
-            sum(bool(reading.foreign) for reading in readings),
-        )
-        if foreign:
-            self.warnings.append(
-                f"special tokens of another model in the text: {', '.join(foreign)}; name its "
-                "template as input_template, or send messages"
-            )
-        if any(reading.truncated for reading in readings):
-            self.warnings.append("texts over the limit were read without their beginning")
+        self._tell(served, readings)
         try:
             return await self._result(job)
         finally:
             if not job.future.done():
                 served.batcher.cancel(job)
+
+    def _tell(self, served: ServedModel, readings: Sequence[Reading]) -> None:
+        """What is odd in what was read: to the client, to the metrics, and once to the log."""
+        foreign = dict.fromkeys(name for reading in readings for name in reading.foreign)
+        untemplated = sum(reading.untemplated for reading in readings)
+        truncated = sum(reading.truncated for reading in readings)
+        served.meter.read(truncated, sum(bool(one.foreign) for one in readings), untemplated)
+        if foreign:
+            self.warnings.append(
+                f"special tokens of another model in the text: {', '.join(foreign)}; {_MEND}"
+            )
+            # The log gets no tokens: whoever writes a request makes them up.
+            _log_once(served, "special tokens of another model", "foreign")
+        if untemplated:
+            beginning = repr(served.reader.beginning[:_SHOWN])
+            told = f"begins otherwise than the model's own template ({beginning})"
+            self.warnings.append(f"a text {told}, so that its reward may mean nothing; {_MEND}")
+            _log_once(served, f"a text that {told}", "untemplated")
+        if truncated:
+            self.warnings.append("texts over the limit were read without their beginning")
 
     async def _result(self, job: Job) -> Scored:
         gone = asyncio.ensure_future(self._disconnected())
@@ -125,3 +140,13 @@ class Desk:
     async def _disconnected(self) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
+
+
+def _log_once(served: ServedModel, what: str, counter: str) -> None:
+    """Tell who runs the server what answers' `warnings` tell, which many clients do not show."""
+    if counter not in served.told:
+        served.told.add(counter)
+        warn(
+            f"model {served.name}: a request holds {what}; its client should {_MEND} "
+            f"(said once; /metrics counts them in assay_{counter}_total)"
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 import time
 import traceback
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assay.errors import AssayError
 from assay.notices import logger
 from assay.serve.auth import OPEN_PATHS, Keys
+from assay.serve.bodies import written
 from assay.serve.metrics import Metrics
 from assay.serve.refusals import ClientGone, Refusal
 
@@ -119,7 +119,7 @@ async def _closed(receive: Receive) -> bool:
 
 
 async def _send(refusal: Refusal, send: Send) -> None:
-    body = json.dumps(refusal.body, ensure_ascii=False).encode()
+    body = written(refusal.body)
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),

@@ -7,13 +7,27 @@ from dataclasses import dataclass
 from assay.data.records import Group
 from assay.data.rendering import TokenIds
 
+MESSAGES = "messages"
+"""The field of a body that holds messages, one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A prompt with responses as messages; `fields` says how the body calls each response."""
+    """A prompt with responses as messages.
+
+    Attributes:
+        group: both.
+        fields: how the body calls each response.
+        prompt: how it calls the prompt; a list of messages where that is `messages`.
+    """
 
     group: Group
     fields: tuple[str, ...]
+    prompt: str = MESSAGES
+
+    def field_of_turn(self, place: int) -> str:
+        """How the body calls a message of the prompt."""
+        return f"{self.prompt}[{place}]" if self.prompt == MESSAGES else self.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +92,12 @@ class Reading:
         family: equal for responses to one prompt, in whichever request.
         truncated: whether the prompt's beginning was left out.
         foreign: special tokens of other models that its text holds.
+        untemplated: whether it is of a whole text that does not begin as the model's own template
+            does, which no such tokens tell.
     """
 
     ids: TokenIds
     family: str | None
     truncated: bool = False
     foreign: tuple[str, ...] = ()
+    untemplated: bool = False

@@ -101,6 +101,11 @@ class Metrics:
         self.foreign = counter(
             "assay_foreign", "Sequences with special tokens of other models.", of_model
         )
+        self.untemplated = counter(
+            "assay_untemplated",
+            "Whole texts that do not begin as the model's own template does.",
+            of_model,
+        )
         of_run = ("model", "run")
         self.run_reward = histogram(
             "assay_run_reward", "Raw rewards of a run.", of_run, buckets=_REWARDS
@@ -147,6 +152,7 @@ class ModelMeter:
         self._reward = metrics.reward.labels(model)
         self._truncated = metrics.truncated.labels(model)
         self._foreign = metrics.foreign.labels(model)
+        self._untemplated = metrics.untemplated.labels(model)
         self._sequences_so_far = self._computed_so_far = 0
         self._hits_so_far = self._saved_so_far = 0
 
@@ -186,10 +192,11 @@ class ModelMeter:
         for reward in rewards:
             self._reward.observe(reward)
 
-    def read(self, truncated: int, foreign: int) -> None:
+    def read(self, truncated: int, foreign: int, untemplated: int) -> None:
         """Sequences of a request were read."""
         self._truncated.inc(truncated)
         self._foreign.inc(foreign)
+        self._untemplated.inc(untemplated)
 
 
 class RunMeter:

@@ -18,7 +18,11 @@ from assay.serve.refusals import Refusal
 
 @dataclass(slots=True)
 class ServedModel:
-    """A model with its queue; `readers` is the one thread that renders for it."""
+    """A model with its queue.
+
+    `readers` is the one thread that renders for it; `told` are the warnings of texts that the log
+    has.
+    """
 
     name: str
     model: ScoringModel
@@ -27,6 +31,7 @@ class ServedModel:
     meter: ModelMeter
     readers: ThreadPoolExecutor
     created: int = field(default_factory=lambda: int(time.time()))
+    told: set[str] = field(default_factory=set)
 
     def close(self) -> None:
         """Compute what waits, then stop its threads."""

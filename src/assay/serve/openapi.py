@@ -8,7 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse, Response
 
-from assay.serve.monitor.tags import LONGEST_RUN, RUN_HEADER, STEP_HEADER
+from assay.client.settings import LONGEST_RUN
+from assay.serve.monitor.tags import RUN_HEADER, STEP_HEADER
 from assay.serve.protocols.own import RewardAnswer
 from assay.serve.protocols.registry import Endpoint, ForeignBody
 

@@ -15,6 +15,7 @@ from assay.model.vllm.either import ScoringModel, num_ids_of
 from assay.serve.foreign_tokens import foreign_tokens
 from assay.serve.items import Asked, Conversation, Ids, Item, Reading, Text
 from assay.serve.limits import Limits
+from assay.serve.own_beginning import begins_as, own_beginning
 from assay.serve.policy_templates import PolicyTemplate, messages_of, policy_template
 from assay.serve.refusals import Refusal, of_error
 
@@ -35,8 +36,9 @@ class ReadingOptions:
         input_template: the template that texts are in; `none` reads them as they stand.
         special_tokens: what a special token of the model means that is written out inside a
             message: `error` refuses it, `text` reads it as plain text, `special` as itself.
-        foreign_tokens: `flag` names special tokens of other models in the answer, `refuse`
-            answers 422.
+        foreign_tokens: whole texts that are not in the model's template, as special tokens of
+            other models or another beginning tell: `flag` says so in the answer, `refuse` answers
+            422. Such tokens inside messages are treated alike.
     """
 
     input_template: str = NO_TEMPLATE
@@ -88,6 +90,8 @@ class Reader:
         self._guard = SpecialTokenGuard(tokenizer)
         self._own_tokens = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
         self._begin = tokenizer.bos_token_id
+        self.beginning = own_beginning(own)
+        """How each text of the model's own template begins."""
         added = tokenizer("")["input_ids"]
         self._adds_begin = bool(added) and added[0] == self._begin
 
@@ -137,31 +141,32 @@ class Reader:
             group = row_group(_REQUEST, messages[:-1], (Response(messages[-1:]),))
         except AssayError as error:
             raise of_error(error, item.field) from None
-        return Conversation(group, (item.field,))
+        return Conversation(group, (item.field,), item.field)
 
     def _check(self, item: Item) -> None:
         """See that no message writes out a special token, where that is refused."""
         if not isinstance(item, Conversation) or self._options.special_tokens != "error":
             return
         group = item.group
-        parts = [("the prompt", group.prompt)]
-        parts += [
-            (field, response.messages)
-            for field, response in zip(item.fields, group.responses, strict=True)
-        ]
-        others = (group.tools, group.template_kwargs)
-        for place, messages in parts:
-            literals = self._guard.find(messages, *others)
-            others = (None, {})
-            if literals:
-                raise Refusal(
-                    422,
-                    f"the special token {literals[0]} of this model is written out inside a "
-                    "message",
-                    param=None if place == "the prompt" else place,
-                    mend="remove it; a server with --special-tokens-in-content text reads it as "
-                    "plain text",
-                )
+        turns = [(item.field_of_turn(place), turn) for place, turn in enumerate(group.prompt)]
+        for field, response in zip(item.fields, group.responses, strict=True):
+            turns += [(field, turn) for turn in response.messages]
+        for field, turn in turns:
+            self._refuse_literals(self._guard.find([turn]), field)
+        self._refuse_literals(self._guard.find([], group.tools), "tools")
+        self._refuse_literals(
+            self._guard.find([], None, group.template_kwargs), "chat_template_kwargs"
+        )
+
+    def _refuse_literals(self, literals: Sequence[str], field: str) -> None:
+        if literals:
+            raise Refusal(
+                422,
+                f"the special token {literals[0]} of this model is written out inside it",
+                param=field,
+                mend="remove it; a server with --special-tokens-in-content text reads it as plain "
+                "text",
+            )
 
     def _read(self, item: Item, asked: Asked) -> list[Reading]:
         if isinstance(item, Ids):
@@ -193,10 +198,13 @@ class Reader:
             raise Refusal(422, "has no token to score", param=item.field)
         found = foreign_tokens(item.text, self._own_tokens, rendered=True)
         self._refuse_foreign(found, item.field)
+        untemplated = not found and not self._begins_as_own(item.text, ids)
+        if untemplated:
+            self._refuse_untemplated(item.field)
         rendered = Rendered(item.text, ids, 0)
         family = f"text {item.prompt}" if item.prompt else None
         fitted = self._fitted(rendered, item.field, asked, None)
-        return Reading(fitted, family, self._is_long(ids, asked), found)
+        return Reading(fitted, family, self._is_long(ids, asked), found, untemplated)
 
     def _with_one_begin(self, ids: TokenIds, *, add: bool) -> TokenIds:
         """A begin token where the tokenizer would add one and it is wanted, and never two."""
@@ -231,6 +239,20 @@ class Reader:
                 f"holds {found[0]}, a special token of another model",
                 param=field,
                 mend="say which template the text is in (input_template), or send messages",
+            )
+
+    def _begins_as_own(self, text: str, ids: TokenIds) -> bool:
+        mark = self.renderer.tokenizer.bos_token
+        begun = ids[0] == self._begin or not (mark and self.beginning.startswith(mark))
+        return begun and begins_as(text, self.beginning, mark)
+
+    def _refuse_untemplated(self, field: str) -> None:
+        if self._options.foreign_tokens == "refuse":
+            raise Refusal(
+                422,
+                f"does not begin as texts in the model's template do, with {self.beginning[:80]!r}",
+                param=field,
+                mend="send messages, or say which template the text is in (input_template)",
             )
 
     def _forget_after(self, tokens: int) -> None:

@@ -203,7 +203,7 @@ class RunLog:
         computed = sum(step.num_computed_tokens for step in self._recent)
         if not computed:
             return f"tokens:{logical}, none computed again"
-        room = sum(step.num_packs * step.max_tokens for step in self._recent)
+        room = sum(step.room for step in self._recent)
         split = sum(step.num_split_groups for step in self._recent)
         what = "tree" if self._recent[-1].engine == "tree" else "computed"
         saved = 1 - computed / logical

@@ -16,6 +16,7 @@ from assay.data.plugins import load_plugins
 from assay.data.store import print_table
 from assay.errors import ConfigError
 from assay.files import output_errors
+from assay.model.lanes import steady_threads
 from assay.model.loading import build_for_training, check_config, resolve_device
 from assay.model.quantised import quantisation
 from assay.model.reader import reader_for_training
@@ -149,6 +150,7 @@ def _train(
     if team.is_first:
         print_table(stores.table(), recipe.data.group_name)
     check_recipe_data(recipe, stores)
+    steady_threads()
     state, data, plan = _build(recipe, stores, checkpoint, team)
     run, first_step = Path(recipe.output_dir), state.progress.step + 1
     described: dict[str, Any] = {}

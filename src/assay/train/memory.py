@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from assay.config import TrainConfig
+from assay.model.lanes import lanes_of
 from assay.model.reward_model import RewardModel
 from assay.notices import warn
 
@@ -146,8 +147,10 @@ def _kept_inputs(model: RewardModel) -> int:
 
 
 def _optimizer_bytes(model: RewardModel) -> int:
-    """Gradients and two moments, not yet allocated when the budget is chosen."""
-    return sum(3 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    """Gradients (of a round, too, where they are summed apart) and two moments, not yet allocated
+    when the budget is chosen."""
+    copies = 3 if lanes_of(model) == 1 else 4
+    return sum(copies * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,10 +16,13 @@ from assay.data.encoding import EncodedGroup
 from assay.data.rendering import TokenIds
 from assay.errors import ResourceError
 from assay.losses import Objective, Pairs, objective_of, pairs_of
+from assay.model.lanes import side_by_side
 from assay.model.reward_model import Gives, RewardModel, giving
 from assay.model.rewards import is_out_of_memory, passes_of, rewards_of_sequences
 from assay.notices import warn
 from assay.train.divergence import divergence
+from assay.train.embedding_rows import numbered
+from assay.train.rounds import Round, rounds_of, summed_apart
 from assay.train.split import backward_in_packs
 from assay.train.strategy.protocol import Strategy
 from assay.train.strategy.single import Single
@@ -31,6 +35,7 @@ _SUMS = (
     "num_tokens",
     "num_computed_tokens",
     "num_packs",
+    "room",
     "num_split_groups",
     "reward_sum",
     "rewards",
@@ -43,9 +48,10 @@ class StepResult:
     """What one step measured. `loss` is the weighted mean over the step's units (comparisons).
 
     `engine` computed it. `num_tokens` counts each sequence in full, `num_computed_tokens` what went
-    through the layers: shared prefixes once, padding included. `num_split_groups` were larger than
-    a pack, which holds `max_tokens`. `peak_bytes` is the most memory that the process has held so
-    far. `parts` are further numbers of the loss by name, each a sum and what it is divided by.
+    through the layers: shared prefixes once, padding included; `room` is what the packs could have
+    held. `num_split_groups` were larger than a pack. `peak_bytes` is the most memory that the
+    process has held so far. `parts` are further numbers of the loss by name, each a sum and what it
+    is divided by.
     """
 
     loss: float = 0.0
@@ -57,10 +63,10 @@ class StepResult:
     num_tokens: int = 0
     num_computed_tokens: int = 0
     num_packs: int = 0
+    room: int = 0
     num_split_groups: int = 0
     reward_sum: float = 0.0
     seconds: float = 0.0
-    max_tokens: int = 0
     engine: str = ""
     peak_bytes: int = 0
     rewards: list[float] = field(default_factory=list)
@@ -82,7 +88,7 @@ class StepResult:
     @property
     def pack_fill(self) -> float:
         """Computed tokens by the room of the packs."""
-        return self.num_computed_tokens / (self.num_packs * self.max_tokens)
+        return self.num_computed_tokens / self.room
 
 
 def train_step(
@@ -108,7 +114,6 @@ def train_step(
     shared = strategy or Single(model, optimizer)
     result = StepResult(
         learning_rate=float(schedule.get_last_lr()[0]),
-        max_tokens=max_tokens,
         engine=model.engine.name,
     )
     objective = objective_of(recipe.loss, recipe.train.seed)
@@ -120,19 +125,12 @@ def train_step(
         )
         units = 1.0  # The sum is 0.
     shared.zero_grad()
-    packs = model.engine.pack([group.sequences for group in groups], max_tokens)
+    rounds = rounds_of(shared, groups, max_tokens)
     gives: Gives = "rewards" if objective.num_members is None else "members"
     with giving(model, gives):
         parts = {
-            number: _pass(
-                shared,
-                [groups[index] for index in packs[number]],
-                objective,
-                units,
-                recipe,
-                max_tokens,
-            )
-            for number in shared.own(len(packs))
+            number: _round(shared, groups, rounds[number], objective, units, recipe, max_tokens)
+            for number in shared.own(len(rounds))
         }
         shared.finish(gradients=True)
     for part in shared.gather(parts):
@@ -155,6 +153,36 @@ def train_step(
     return result
 
 
+def _round(
+    strategy: Strategy,
+    groups: Sequence[EncodedGroup],
+    packs: Round,
+    objective: Objective,
+    units: float,
+    recipe: Recipe,
+    max_tokens: int,
+) -> StepResult:
+    model, result = strategy.model, StepResult()
+    before = replace(model.computed)
+
+    def made(number: int) -> StepResult:
+        some = [groups[index] for index in packs[number]]
+        with numbered(number):
+            return _pass(strategy, some, objective, units, recipe, max_tokens, len(packs))
+
+    with strategy.gathering():
+        if len(packs) == 1:
+            result.add(made(0))
+        else:
+            with summed_apart(model):
+                for part in side_by_side([partial(made, n) for n in range(len(packs))]):
+                    result.add(part)
+    result.num_computed_tokens = model.computed.tokens - before.tokens
+    result.num_packs = model.computed.passes - before.passes
+    result.room = result.num_packs * max_tokens // len(packs)
+    return result
+
+
 def _pass(
     strategy: Strategy,
     groups: Sequence[EncodedGroup],
@@ -162,6 +190,7 @@ def _pass(
     units: float,
     recipe: Recipe,
     max_tokens: int,
+    at_once: int,
 ) -> StepResult:
     model, result = strategy.model, StepResult()
     cost = sum(model.engine.cost(group.sequences) for group in groups)
@@ -176,7 +205,6 @@ def _pass(
             raise divergence("the loss", groups, strategy, objective, max_tokens)
         return loss
 
-    before = replace(model.computed)
     try:
         too_large = len(groups) == 1 and cost > max_tokens
         if too_large or (
@@ -199,9 +227,7 @@ def _pass(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise _shortage(groups, cost, max_tokens, recipe.train.max_length) from None
-    result.num_computed_tokens += model.computed.tokens - before.tokens
-    result.num_packs += model.computed.passes - before.passes
+        raise _shortage(groups, cost * at_once, max_tokens, recipe.train.max_length) from None
     rewards = rewards.detach()
     reward_R = _last_rewards(model, rewards, sequences, starts)
     _count(result, reward_R, pairs_of(groups, recipe.loss.weight_by), sequences)

@@ -135,32 +135,47 @@ class History:
         past_PF: of the known rows; None where there are none.
         keep: rows of the pack whose keys and values are kept, in their order.
         width: F, where it is known.
+        max_bytes: more is not kept; for whoever cannot know it beforehand, without `width`.
+
+    Attributes:
+        width: F, after the pass.
+        row_bytes: that a row takes, after the pass.
     """
 
     def __init__(
-        self, past_PF: Tensor | None, keep: Sequence[int] = (), width: int | None = None
+        self,
+        past_PF: Tensor | None,
+        keep: Sequence[int] = (),
+        width: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
+        self.width = 0
+        self.row_bytes = 0
         self._past_PF = past_PF
         self._keep = keep
-        self._width = width
+        self._known_width = width
+        self._max_bytes = max_bytes
         self._rows: slice | Tensor | None = None
         self._kept: list[Tensor] = []
         self._kept_KF: Tensor | None = None
-        self._read = 0
 
     def extended(self, new_GTD: Tensor) -> Tensor:
         """Keys, or values, of a layer, [1, G, T + P, D]: the pack's, then the known ones."""
         _, heads, _, width = new_GTD.shape
-        stop = self._read + heads * width
+        start, stop = self.width, self.width + heads * width
+        self.width = stop
+        self.row_bytes += heads * width * new_GTD.itemsize
         if self._keep:
-            self._take(new_GTD, stop)
+            self._take(new_GTD, start)
         if self._past_PF is not None:
-            past = self._past_PF[:, self._read : stop].reshape(-1, heads, width)
+            past = self._past_PF[:, start:stop].reshape(-1, heads, width)
             new_GTD = torch.cat([new_GTD, past.transpose(0, 1)[None]], dim=2)
-        self._read = stop
         return new_GTD
 
-    def _take(self, new_GTD: Tensor, stop: int) -> None:
+    def _take(self, new_GTD: Tensor, start: int) -> None:
+        if self._max_bytes is not None and len(self._keep) * self.row_bytes > self._max_bytes:
+            self._keep, self._kept = (), []
+            return
         if self._rows is None:
             first, last = self._keep[0], self._keep[-1]
             together = last - first + 1 == len(self._keep)
@@ -170,20 +185,20 @@ class History:
                 else torch.tensor(self._keep, device=new_GTD.device)
             )
         kept = new_GTD[0, :, self._rows].transpose(0, 1)
-        if self._width is None:
+        if self._known_width is None:
             self._kept.append(kept.reshape(len(self._keep), -1))
             return
         if self._kept_KF is None:
-            self._kept_KF = kept.new_empty(len(self._keep), self._width)
-        self._kept_KF[:, self._read : stop].view(kept.shape).copy_(kept)
+            self._kept_KF = kept.new_empty(len(self._keep), self._known_width)
+        self._kept_KF[:, start : self.width].view(kept.shape).copy_(kept)
 
     def kept(self) -> Tensor | None:
-        """Keys and values [K, F] of the rows that were to be kept.
+        """Keys and values [K, F] of the rows that were to be kept; None where there are none.
 
         Raises:
             ModelError: the pass had other layers than the one before.
         """
-        known = self._width if self._past_PF is None else self._past_PF.shape[1]
-        if known is not None and known != self._read:
+        known = self._known_width if self._past_PF is None else self._past_PF.shape[1]
+        if known is not None and known != self.width:
             raise ModelError("the model's layers attend in another order in each pass")
         return torch.cat(self._kept, dim=1) if self._kept else self._kept_KF

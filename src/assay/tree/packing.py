@@ -35,6 +35,20 @@ def first_fit_decreasing(costs: Sequence[int], budget: int) -> list[list[int]]:
     return bins
 
 
+def halved(costs: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Items in two parts, the first as near to half of the whole cost as items allow, not below."""
+    reached = [1]  # Bit c of entry n: some of the first n items cost c together.
+    for cost in costs:
+        reached.append(reached[-1] | reached[-1] << cost)
+    part = next(c for c in range(-(-sum(costs) // 2), sum(costs) + 1) if reached[-1] >> c & 1)
+    parts: tuple[list[int], list[int]] = ([], [])
+    for item in reversed(range(len(costs))):
+        without = reached[item] >> part & 1
+        parts[without].append(item)
+        part -= 0 if without else costs[item]
+    return parts[0][::-1], parts[1][::-1]
+
+
 def cut_by_families(
     sequences: Sequence[TokenIds],
     families: Sequence[int],

@@ -13,7 +13,15 @@ from assay.data.sources import DataSource
 from assay.errors import ConfigError, DataError, OutputError
 from assay.score.export.candidates import Candidates, read_candidates
 from assay.score.export.command import PairOptions, export_answers, export_pairs, pair_summary
-from assay.score.export.selecting import Pair, Select, best_answers, select_pairs
+from assay.score.export.selecting import (
+    LOW,
+    NOT_AMONG,
+    NOT_BEST,
+    Pair,
+    Select,
+    best_answers,
+    select_pairs,
+)
 from assay.score.export.targets import TARGETS
 
 Write = Callable[..., DataSource]
@@ -99,10 +107,11 @@ def test_random_pairs_follow_the_seed_and_the_rewards(write: Write) -> None:
 
 def test_best_answers() -> None:
     prompt = Candidates(group=None, rewards=[1.0, 3.0, 2.0, 3.0])  # type: ignore[arg-type]
-    assert best_answers(prompt, 1) == [1]
-    assert best_answers(prompt, 3) == [1, 3, 2]
-    assert best_answers(prompt, 9, min_reward=2.0) == [1, 3, 2]
-    assert best_answers(prompt, 1, among=1) == [0]
+    assert best_answers(prompt, 1) == ([1], {NOT_BEST: 3})
+    assert best_answers(prompt, 3) == ([1, 3, 2], {NOT_BEST: 1})
+    assert best_answers(prompt, 9, min_reward=2.0) == ([1, 3, 2], {LOW: 1})
+    assert best_answers(prompt, 1, among=2) == ([1], {NOT_AMONG: 2, NOT_BEST: 1})
+    assert best_answers(prompt, 1, min_reward=9.0) == ([], {LOW: 4})
 
 
 def test_the_summary_tells_the_length_bias(write: Write) -> None:
@@ -147,7 +156,7 @@ def test_the_row_of_each_trainer(
     export_pairs(source, output, PairOptions(target))
     assert [json.loads(line) for line in output.read_text().splitlines()] == [EXPECTED[target]]
     assert capsys.readouterr().out.splitlines() == [
-        f"2 prompts, 1 pairs: {output}",
+        f"2 prompts, 1 pair: {output}",
         "mean margin: 1.5",
         "length bias: chosen is longer in 0.0%, by +0.0 characters on average",
         "left out: fewer than two distinct answers: 1",
@@ -181,10 +190,11 @@ def test_answers_to_imitate(
     assert found() == [("q", "c", 3.5), ("r", "x", -1.0)]
     assert found(among=2) == [("q", "b", 2.0), ("r", "x", -1.0)]
     assert found(count=2, min_reward=1.0) == [("q", "c", 3.5), ("q", "b", 2.0)]
-    assert capsys.readouterr().out.splitlines()[-3:] == [
+    assert capsys.readouterr().out.splitlines()[-4:] == [
         f"2 prompts, 2 answers: {output}",
         "mean reward: 2.75 of those written, 0.6 of all",
-        "left out: no answer of --min-reward or more: 1",
+        "left out: reward below --min-reward: 3",
+        "without an answer: 1 prompt",
     ]
 
 
@@ -219,3 +229,43 @@ def test_targets_and_files_that_are_refused(write: Write, tmp_path: Path) -> Non
         export_pairs(source, tmp_path / "o.csv", PairOptions("trl"))
     with pytest.raises(ConfigError, match=r"'\.csv' files are not written"):
         export_answers(source, tmp_path / "o.csv")
+
+
+def test_margins_have_the_digits_of_a_float32(write: Write, tmp_path: Path) -> None:
+    scores = {"a": 1.5616529, "b": 0.2517452}  # As float64 1.3099077000000001.
+    output = tmp_path / "pairs.jsonl"
+    export_pairs(write(row("q", scores)), output, PairOptions("trl"))
+    assert json.loads(output.read_text())["margin"] == 1.3099077
+
+
+MENDS: dict[str, tuple[PairOptions, str]] = {
+    "a margin": (PairOptions("trl", min_margin=9.0), "lower --min-margin"),
+    "equal rewards": (PairOptions("trl"), "choose --select label, or score with another model"),
+    "no label": (PairOptions("trl", select="label"), "choose another --select"),
+}
+
+
+@pytest.mark.parametrize("name", MENDS)
+def test_where_nothing_is_left_the_mend_names_the_option(
+    name: str, write: Write, tmp_path: Path
+) -> None:
+    options, mend = MENDS[name]
+    source = write(row("q", {"a": 1.0, "b": 1.0 if name == "equal rewards" else 2.0}))
+    with pytest.raises(DataError) as refused:
+        export_pairs(source, tmp_path / "o.jsonl", options)
+    assert str(refused.value).endswith(f"; {mend}")
+    with pytest.raises(DataError, match=r"; lower --min-reward$"):
+        export_answers(source, tmp_path / "o.jsonl", min_reward=9.0)
+
+
+def test_an_input_is_never_overwritten(write: Write, tmp_path: Path) -> None:
+    source = write(row("q", {"a": 0.5, "b": 2.0}))
+    link = tmp_path / "link.jsonl"
+    link.symlink_to("scored.jsonl")
+    before = Path(source.path).read_bytes()
+    for output in (Path(source.path), link, tmp_path / ".." / tmp_path.name / "scored.jsonl"):
+        with pytest.raises(OutputError, match="is the input"):
+            export_pairs(source, output, PairOptions("trl", overwrite=True))
+        with pytest.raises(OutputError, match="is the input"):
+            export_answers(source, output, overwrite=True)
+    assert Path(source.path).read_bytes() == before

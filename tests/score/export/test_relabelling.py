@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from assay.data.loading import load_groups
@@ -63,7 +64,7 @@ def test_verdicts(
     assert [change["what"] for change in changes] == ([] if verdict == "kept" else [verdict])
     for change in changes:
         assert change["posterior"] == pytest.approx(posterior, abs=1e-15)
-        assert change["reward_margin"] == margin
+        assert change["reward_margin"] == float(str(np.float32(margin)))
 
 
 def test_what_is_written_and_said(
@@ -258,3 +259,16 @@ def test_folds_that_cannot_be_made(write: Write, tmp_path: Path) -> None:
         write_folds(source, tmp_path / "folds", 2)
     with pytest.raises(AssayError, match="standard input cannot be read twice"):
         write_folds(DataSource("-"), tmp_path / "more", 2)
+
+
+@pytest.mark.parametrize("output", ["scored.jsonl", "x.jsonl"])
+def test_a_scored_file_is_never_overwritten(output: str, write: Write, tmp_path: Path) -> None:
+    rows = (pair("q", "good", "bad", 2.0, 0.0), pair("r", "good", "bad", 9.0, 0.0))
+    source = write(*rows)
+    if output == "x.jsonl":  # Whose list of changes it is.
+        name = tmp_path / "x.jsonl.changed.jsonl"
+        source = DataSource(str(Path(source.path).rename(name)))
+    before = Path(source.path).read_bytes()
+    with pytest.raises(OutputError, match="is the input"):
+        export_relabelled([source], tmp_path / output, Thresholds(0.3), overwrite=True)
+    assert Path(source.path).read_bytes() == before

@@ -10,6 +10,7 @@ import typer
 from assay.cli.app import app
 from assay.cli.commands.train import exit_if_stopped
 from assay.errors import OutputError
+from assay.process import share_one_heap
 
 
 @app.command()
@@ -23,6 +24,7 @@ def demo(
     """
     from assay.demo import run_demo
 
+    share_one_heap()
     if any(output.glob("*")) and not overwrite:
         raise OutputError(
             "is not empty: it holds an earlier demo, or something else",

@@ -9,6 +9,7 @@ import typer
 
 from assay.cli.app import app
 from assay.cli.options import Format, Label, Overwrite, Plugins, source_of
+from assay.notices import counted
 
 export = typer.Typer(
     name="export",
@@ -147,4 +148,6 @@ def folds(
 
     made = write_folds(source_of(input, format, label, plugins=plugin), output, count, seed=seed)
     for fold in made:
-        typer.echo(f"{output / fold.held}: {fold.rows:,} rows; the others: {output / fold.train}")
+        typer.echo(
+            f"{output / fold.held}: {counted(fold.rows, 'row')}; the others: {output / fold.train}"
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -82,8 +83,8 @@ RayThreads = Annotated[
 ]
 
 _OF_ROWS = frozenset(
-    {"input", "output", "style", "shard", "write_reference", "format", "label", "split"}
-    | {"revision", "columns", "limit", "on_bad_row", "overwrite"}
+    {"input", "style", "shard", "write_reference", "format", "label", "split", "revision"}
+    | {"columns", "limit", "on_bad_row"}
 )
 _OF_RAY = frozenset({"ray_address", "ray_workers", "ray_threads"})
 _OF_SHARDS = frozenset({"merge", "shards", "output", "overwrite"})
@@ -147,14 +148,14 @@ def score(
     if mode == "shards":
         command.merge_to_file(shards or [], output or Path(), overwrite=overwrite)
         return
-    if mode == "rows" and output is not None:
-        command.check_place_of(output, overwrite=overwrite)
 
     from assay.data.sources import locate
     from assay.score.files import ScoreOptions
     from assay.score.shards import WHOLE, Shard
 
     source = source_of(input or "-", format, label, split, revision, columns, plugin)
+    if output is not None:
+        command.check_place_of(output, source if mode == "rows" else None, overwrite=overwrite)
     if input is not None:
         locate(source)
     added = command.transform_of(transform, model if reward is None else None)
@@ -165,7 +166,7 @@ def score(
 
     with opened_here(choice, ray) as (by, elsewhere):
         if input is None or output is None:
-            by_hand = (by, prompt or "", response or [])
+            by_hand = (by, prompt or "", response or [], output)
             command.score_by_hand(*by_hand, transform=options.transform, max_length=max_length)
             return
         files = (source, output, options)
@@ -215,7 +216,8 @@ def _mode(context: typer.Context) -> Literal["rows", "hand", "shards"]:
         raise ConfigError("--output is missing", mend="give --output FILE.jsonl")
     if by_hand:
         _check_by_hand(params["prompt"], params["response"])
-        for flag in given(context, _OF_ROWS):
+        useless = _OF_ROWS if params["output"] is not None else _OF_ROWS | {"overwrite"}
+        for flag in given(context, useless):
             raise ConfigError(
                 f"{flag} is for the rows of a file, not for --prompt and --response",
                 mend="leave it out, or give --input",
@@ -233,10 +235,14 @@ def _check_ray(context: typer.Context) -> None:
             "--engine ray has no one who would tell what --precision does",
             mend="leave one of the two out",
         )
-    elif params["prompt"] is not None or params["response"] or str(params["output"]) == "-":
+    elif params["prompt"] is not None or params["response"] or "-" in _streams(params):
         raise ConfigError(
             "--engine ray scores a file into a file", mend="give --input FILE and --output FILE"
         )
+
+
+def _streams(params: Mapping[str, Any]) -> list[str]:
+    return [str(params[name]) for name in ("input", "output")]
 
 
 def _check_merge(context: typer.Context) -> None:

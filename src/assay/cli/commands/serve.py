@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     from assay.serve.running import Listening
 
 _NAMED = re.compile(r"([A-Za-z0-9._-]+)=(.+)", re.DOTALL)
-
+_INSIDE_A_RUN = "model"
 
 Named = Annotated[list[str], typer.Option(help="A model as elsewhere, or NAME=MODEL; repeat.")]
 ServedName = Annotated[
-    str | None, typer.Option(help="Name of the model in requests, where there is one model.")
+    str | None,
+    typer.Option(
+        help="Name of the model in requests, where there is one model; by default its directory's."
+    ),
 ]
 Host = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
@@ -61,7 +64,10 @@ InputTemplate = Annotated[
 ]
 Foreign = Annotated[
     Literal["flag", "refuse"],
-    typer.Option(help="Texts with special tokens of other models: say so, or answer 422."),
+    typer.Option(
+        help="Texts with special tokens of other models, or that do not begin as the model's "
+        "template does: say so, or answer 422."
+    ),
 ]
 InContent = Annotated[
     Literal["error", "text", "special"],
@@ -255,15 +261,20 @@ def _with_own(monitor: MonitorSettings, names: dict[str, str]) -> MonitorSetting
 def named_models(given: list[str], served_name: str | None) -> dict[str, str]:
     """What `--model` names, by the names under which it is served.
 
+    A directory is served under its own name, not its path: clients need not know where it lies. A
+    `model` inside a run is called as the run.
+
     Raises:
         ConfigError: two have one name, or one name is given for several.
     """
     found: dict[str, str] = {}
     for value in given:
         match = None if Path(value).exists() else _NAMED.fullmatch(value)
-        name, model = (match[1], match[2]) if match else (value, value)
+        name, model = (match[1], match[2]) if match else (_own_name(value), value)
         if name in found:
-            raise ConfigError(f"two models are named '{name}'", where="--model", mend="NAME=MODEL")
+            raise ConfigError(
+                f"two models are named '{name}'", where="--model", mend="write NAME=MODEL"
+            )
         found[name] = model
     if served_name is None:
         return found
@@ -272,3 +283,14 @@ def named_models(given: list[str], served_name: str | None) -> dict[str, str]:
             "one name for several models", where="--served-model-name", mend="--model NAME=MODEL"
         )
     return {served_name: next(iter(found.values()))}
+
+
+def _own_name(model: str) -> str:
+    """Of a directory its name; of anything else, as a hub id, what it is called already."""
+    if not Path(model).is_dir():
+        return model
+    place = Path(model).absolute()
+    if ".." in place.parts:
+        place = place.resolve()
+    inside = place.name == _INSIDE_A_RUN and place.parent.name
+    return place.parent.name if inside else place.name or model

@@ -11,6 +11,7 @@ import typer
 from assay.cli.app import app
 from assay.cli.options import Plugins
 from assay.errors import ConfigError
+from assay.process import share_one_heap
 from assay.recipe import RecipeField, load_recipe, recipe_fields, source_fields
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def train(
 
     From a recipe, from flags, or from both: flags win.
     """
+    share_one_heap()
     flags = list(context.args)
     if engine is not None:
         if any(flag.split("=")[0] == "--train.engine" for flag in [recipe or "", *flags]):

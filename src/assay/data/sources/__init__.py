@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assay.data.sources.locate import locate, locate_all
+from assay.data.sources.locate import check_not_read, locate, locate_all
 from assay.data.sources.samples import sample_folder
 from assay.data.sources.source import (
     KINDS_OF_FILE,
@@ -23,6 +23,7 @@ __all__ = [
     "DataSource",
     "Kind",
     "Part",
+    "check_not_read",
     "kind_of_name",
     "locate",
     "locate_all",

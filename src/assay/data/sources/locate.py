@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from assay.data.nearest import did_you_mean
+from assay.data.nearest import file_you_meant
 from assay.data.sources.samples import SAMPLE, sample_parts
 from assay.data.sources.source import (
     KINDS_OF_FILE,
@@ -20,6 +20,7 @@ from assay.data.sources.source import (
 )
 from assay.data.splits import card_configs, data_files, files_of_split, is_data_file, splits_in
 from assay.errors import DataError, together
+from assay.files import check_not_input
 
 _GLOB = frozenset("*?[")
 
@@ -67,6 +68,29 @@ def locate_all(
                 )
             seen[file] = part.name
     return located
+
+
+def check_not_read(output: Path, sources: Iterable[DataSource]) -> None:
+    """Refuse an output that is a file of some sources, by whatever name it is called.
+
+    Raises:
+        DataError: as `locate`, where the output is there already.
+        OutputError: it is.
+    """
+    from assay.data.hub import is_dataset
+
+    if not output.exists():
+        return
+    for source in sources:
+        if source.path == "-":
+            check_not_input(output, _file_at_stdin())
+        elif not is_dataset(source.path):  # Those lie in the cache; to find them is to fetch them.
+            check_not_input(output, (part.path for part in locate(source) if part.path))
+
+
+def _file_at_stdin() -> Iterator[Path]:
+    with suppress(OSError, ValueError, AttributeError):  # It is closed, or no stream of the system.
+        yield Path(f"/dev/fd/{sys.stdin.fileno()}")
 
 
 def _located(source: DataSource) -> list[Part]:
@@ -117,7 +141,9 @@ def _part_of_file(path: Path, name: str) -> Part:
         folder = path.parent
         neighbours = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         raise DataError(
-            "no such file", where=name, mend=did_you_mean(path.name, neighbours) + "check the path"
+            "no such file",
+            where=name,
+            mend=file_you_meant(path.name, neighbours) + "check the path",
         )
     return part_of(path, name)
 

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from assay.data.loading import SkippedRow, SortedSource, bad_rows_error, write_bad_rows
+from assay.data.loading import (
+    SkippedRow,
+    SortedSource,
+    bad_rows_beside,
+    bad_rows_error,
+    bad_rows_said,
+    write_bad_rows,
+)
 from assay.data.records import Group
 from assay.data.rows import BadRow
-from assay.data.sources import DataSource, locate_all
+from assay.data.sources import DataSource, check_not_read, locate_all
 from assay.data.writers.account import Account
 from assay.data.writers.dataset_info import DatasetInfo
 from assay.data.writers.llamafactory import NAME as LLAMAFACTORY
@@ -43,9 +50,11 @@ def convert(
     Raises:
         ConfigError: the output is of an unknown kind.
         DataError: a source cannot be read, holds bad rows, or nothing of it can be written.
-        OutputError: the output is there already, or cannot be written.
+        OutputError: the output is there already, is an input, or cannot be written.
     """
+    check_not_read(output, sources)
     check_output(output, overwrite=options.overwrite)
+    check_not_read(bad_rows_beside(output), sources)
     if output.suffix.lower() not in _SUFFIXES:
         raise ConfigError(
             f"'{output.suffix}' files are not written",
@@ -150,10 +159,10 @@ def put_bad_rows_aside(account: Account, output: Path, options: ConvertOptions) 
     Raises:
         OutputError: they cannot be written.
     """
-    aside = output.with_name(f"{output.name}.bad.jsonl")
+    aside = bad_rows_beside(output)
     if account.bad_rows:
         write_bad_rows(aside, account.bad_rows)
-        warn(f"{len(account.bad_rows)} bad rows were written to {aside}")
+        warn(bad_rows_said(len(account.bad_rows), f"written to {aside}"))
     elif options.overwrite:
         aside.unlink(missing_ok=True)
 

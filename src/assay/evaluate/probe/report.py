@@ -15,6 +15,7 @@ from assay.consoles import console
 from assay.evaluate.outputs import write_all
 from assay.evaluate.probe.scoring import Probed
 from assay.evaluate.probe.transforms import Transform
+from assay.notices import counted
 
 _WIDTH = 100
 _EXPECTED = {"down": "falls", "not_up": "no rise", "none": "stays"}
@@ -157,7 +158,7 @@ def _left_out(found: dict[str, Any]) -> str:
     reasons: Counter[str] = Counter(row["reason"] for row in found["skipped"])
     parts += [f"{count} rows ({reason})" for reason, count in reasons.items()]
     if found["bad_rows"]:
-        parts.append(f"{found['bad_rows']} bad rows")
+        parts.append(counted(found["bad_rows"], "bad row"))
     return ", ".join(parts) or "nothing"
 
 

@@ -35,7 +35,8 @@ class ByUrl:
             served it is meant.
 
     Raises:
-        ConfigError: the URL is none, or several models are served and none has such a name.
+        ConfigError: the URL is none or holds a login, or several models are served and none has
+            such a name.
         ResourceError: nothing answers there.
         ModelError: what is served gives no single raw value.
     """
@@ -43,13 +44,22 @@ class ByUrl:
     dtype = "unknown"
 
     def __init__(self, url: str, names: Sequence[str]) -> None:
+        if "@" in url:
+            raise ConfigError(
+                "the address holds an '@', as of a login",
+                where=FLAG,
+                mend="write http://host:8000, and give a key in VLLM_API_KEY",
+            )
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise ConfigError(
                 f"'{url}' is no URL of a server", where=FLAG, mend="write http://host:8000"
             )
         self._url = url.rstrip("/").removesuffix("/v1")
-        self._model, self.max_length = self._served(names)
+        card = self._served(names)
+        self._model = card["id"]
+        self.max_length = int(card.get("max_model_len") or 1 << 30)
+        self.served = {"served id": card["id"], "served root": card.get("root")}
         self.name = f"vllm at {self._url}"
         self._check_raw()
 
@@ -78,10 +88,10 @@ class ByUrl:
                 mend="name the directory that the server was started with",
             )
 
-    def _served(self, names: Sequence[str]) -> tuple[str, int]:
-        served = {
-            str(card.get("id")): int(card.get("max_model_len") or 1 << 30)
-            for card in self._answer("/v1/models").get("data", ())
+    def _served(self, names: Sequence[str]) -> dict[str, Any]:
+        """What the server says of the model."""
+        served: dict[str, dict[str, Any]] = {
+            str(card.get("id")): card for card in self._answer("/v1/models").get("data", ())
         }
         named = [name for name in names if name in served] or list(served)[: len(served) == 1]
         if not named:
@@ -90,7 +100,7 @@ class ByUrl:
                 where=FLAG,
                 mend=f"serve the model as {names[0]} (vllm serve --served-model-name)",
             )
-        return named[0], served[named[0]]
+        return served[named[0]] | {"id": named[0]}
 
     def _check_raw(self) -> None:
         [value] = self._values([(0,)])

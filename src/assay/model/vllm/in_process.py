@@ -61,6 +61,7 @@ class InProcess:
         self.max_length = int(config.max_model_len)
         self.dtype = str(config.dtype).removeprefix("torch.")
         self.name = "vllm"
+        self.served: dict[str, Any] = {}
 
     def raw(self, sequences: Sequence[TokenIds]) -> list[float]:
         """By `LLM.classify`, all of them in one call."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from assay.data.rendering import Renderer, TokenIds
 from assay.errors import DataError, ModelError
 from assay.model.metadata import Metadata
 from assay.model.reward_model import Computed
+from assay.model.rounding import shortest
 
 PASS_TOKENS = 65_536
 """Tokens that are handed over together. vLLM cuts its own passes; this only keeps it busy."""
@@ -32,6 +31,10 @@ class PoolingEngine(Protocol):
     @property
     def max_length(self) -> int:
         """Tokens of a sequence that it takes."""
+
+    @property
+    def served(self) -> dict[str, Any]:
+        """By name, what a server says of the model that it serves: local files may be another."""
 
     def raw(self, sequences: Sequence[TokenIds]) -> list[float]:
         """What the head gives at the last token of each, without sigmoid.
@@ -92,10 +95,7 @@ class VllmModel:
                 mend="start it with --dtype float32; if that does not help, its files are damaged",
             )
         offset = self.metadata.reward_offset
-        found = {
-            ids: float(str(np.float32(value + offset)))
-            for ids, value in zip(distinct, raw, strict=True)
-        }
+        found = {ids: shortest(value + offset) for ids, value in zip(distinct, raw, strict=True)}
         return [found[ids] for ids in sequences]
 
 

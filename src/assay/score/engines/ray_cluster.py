@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from assay.errors import ConfigError, ResourceError, first_line
-from assay.notices import notice, warn
+from assay.notices import counted, notice, warn
 from assay.process import available_cores
 
 
@@ -82,7 +83,8 @@ def connected(options: RayOptions) -> Iterator[Places]:
             _connect(options, threads)
         places = places_for(options, threads, ray.cluster_resources())
         where = options.address or "this machine"
-        notice(f"Ray on {where}: {places.workers} workers of {threads} threads, {places.device}")
+        workers = f"{counted(places.workers, 'worker')} of {counted(threads, 'thread')}"
+        notice(f"Ray on {where}: {workers}, {places.device}")
         yield places
     finally:
         if mine:
@@ -132,8 +134,8 @@ def places_for(options: RayOptions, threads: int, resources: Mapping[str, float]
     workers = options.workers or max(room, 1)
     if workers > room:
         warn(
-            f"the Ray cluster has room for {room} workers of {threads} threads now: "
-            f"{workers} begin when it has grown"
+            f"the Ray cluster has room for {counted(room, 'worker')} of "
+            f"{counted(threads, 'thread')} now: {workers} begin when it has grown"
         )
     return Places(workers, threads, device)
 
@@ -147,6 +149,22 @@ def _connect(options: RayOptions, threads: int) -> None:
     _begin("this machine", "a Ray cluster cannot be started", _FREE, address="local", **local)
 
 
+@contextmanager
+def _stderr_shut() -> Iterator[None]:
+    """Nothing is written to the system's stderr: Ray's native code remarks there, at its start, on
+    the variable that tells it to be silent. What goes wrong it raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
 _SEE = "see `ray status` there, or leave --ray-address out"
 _FREE = "free memory or processors, or leave --engine ray out"
 _STARTS = 3
@@ -158,7 +176,8 @@ def _begin(where: str, what: str, mend: str, **how: Any) -> None:
 
     for left in reversed(range(_STARTS)):
         try:
-            ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **how)
+            with _stderr_shut():
+                ray.init(log_to_driver=False, logging_level=logging.CRITICAL, **how)
         except Exception as error:  # Ray raises what it likes, plain exceptions too.
             ray.shutdown()
             if not left:

@@ -28,8 +28,8 @@ from assay.notices import warn
 from assay.score.engines.ray_cluster import Places
 from assay.score.engines.ray_worker import Answer, Orders, Tally, Worker, block_of, identity_of
 from assay.score.engines.work import Work
-from assay.score.parts import differences
 from assay.score.rewarder import Rewarder
+from assay.score.settings import differences
 from assay.score.window import ScoredWindow
 
 if TYPE_CHECKING:

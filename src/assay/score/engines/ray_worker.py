@@ -17,10 +17,9 @@ import torch
 from assay.data.plugins import load_plugins
 from assay.errors import AssayError, ConfigError, ResourceError
 from assay.score.engines.work import Work
-from assay.score.files import circumstances
 from assay.score.opening import RewarderChoice
-from assay.score.parts import differences
 from assay.score.rewarder import Rewarder
+from assay.score.settings import circumstances, differences
 from assay.score.window import ScoredWindow, UnreadRow, read_window, score_window
 
 if TYPE_CHECKING:

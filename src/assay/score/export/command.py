@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from assay.data.loading import told
+from assay.data.loading import by_count, told
 from assay.data.records import Comparison, Group, Message
-from assay.data.sources import DataSource
+from assay.data.sources import DataSource, check_not_read
 from assay.data.strict_json import JsonObject
 from assay.data.writers.dataset_info import DatasetInfo
 from assay.data.writers.holding import as_dicts
@@ -18,13 +18,22 @@ from assay.data.writers.llamafactory import NAME as LLAMAFACTORY
 from assay.data.writers.output import row_file
 from assay.errors import ConfigError, DataError
 from assay.files import check_output
+from assay.notices import counted
 from assay.score.export.candidates import read_candidates
 from assay.score.export.handbook import REWARD
-from assay.score.export.selecting import Pair, Select, best_answers, select_pairs
+from assay.score.export.selecting import (
+    EQUAL,
+    NO_LABEL,
+    SMALL,
+    TOO_FEW,
+    Pair,
+    Select,
+    best_answers,
+    select_pairs,
+)
 from assay.score.export.targets import get_target
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
-_TOO_LOW = "no answer of --min-reward or more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ def export_pairs(source: DataSource, output: Path, options: PairOptions) -> None
         OutputError: the output is there already, or cannot be written.
     """
     write = get_target(options.target)
-    check_rows_output(output, overwrite=options.overwrite)
+    check_rows_output(output, [source], overwrite=options.overwrite)
     about = None
     if options.target == LLAMAFACTORY:
         about = DatasetInfo.open(output, overwrite=options.overwrite)
@@ -62,10 +71,10 @@ def export_pairs(source: DataSource, output: Path, options: PairOptions) -> None
         left_out.update(found.left_out)
         rows += found.rows
         written += [pair for _ in found.rows]
-    _write(rows, output, source, left_out)
+    _write(rows, output, source, left_out, mend=_mend_of(left_out))
     if about is not None:
         about.add(output, {name for row in rows for name in row})
-    print(f"{len(prompts):,} prompts, {len(rows):,} pairs: {output}")
+    print(f"{counted(len(prompts), 'prompt')}, {counted(len(rows), 'pair')}: {output}")
     for line in pair_summary(written):
         print(line)
     if left_out:
@@ -96,23 +105,27 @@ def export_answers(
         DataError: a row cannot be read or has no rewards, or no answer is left.
         OutputError: the output is there already, or cannot be written.
     """
-    check_rows_output(output, overwrite=overwrite)
+    check_rows_output(output, [source], overwrite=overwrite)
     prompts = read_candidates(source)
     rows: list[JsonObject] = []
     rewards: list[float] = []
     left_out: Counter[str] = Counter()
+    without = 0
     for prompt in prompts:
-        best = best_answers(prompt, count, among=among, min_reward=min_reward)
-        left_out[_TOO_LOW] += not best
+        best, others = best_answers(prompt, count, among=among, min_reward=min_reward)
+        left_out.update(others)
+        without += not best
         for at in best:
             rewards.append(prompt.rewards[at])
             rows.append(_conversation(prompt.group, prompt.responses[at].messages, rewards[-1]))
-    _write(rows, output, source, +left_out)
+    _write(rows, output, source, left_out, mend="lower --min-reward")
     mean = fmean(reward for prompt in prompts for reward in prompt.rewards[:among])
-    print(f"{len(prompts):,} prompts, {len(rows):,} answers: {output}")
+    print(f"{counted(len(prompts), 'prompt')}, {counted(len(rows), 'answer')}: {output}")
     print(f"mean reward: {fmean(rewards):.4g} of those written, {mean:.4g} of all")
-    if +left_out:
+    if left_out:
         print(f"left out: {told(left_out)}")
+    if without:
+        print(f"without an answer: {counted(without, 'prompt')}")
 
 
 def pair_summary(pairs: Iterable[Pair]) -> list[str]:
@@ -139,6 +152,19 @@ def bias_lines(margins: Sequence[float], differences: Sequence[int]) -> list[str
     ]
 
 
+def _mend_of(left_out: Counter[str]) -> str:
+    """What lets a pair through, by the reason that most often kept one back."""
+    mends = {
+        TOO_FEW: "score several answers to each prompt",
+        NO_LABEL: "choose another --select",
+        EQUAL: "choose --select label, or score with another model",
+        SMALL: "lower --min-margin",
+    }
+    return next(
+        (mends[one] for one, _ in by_count(left_out) if one in mends), "choose another --for"
+    )
+
+
 def _group_of(pair: Pair) -> Group:
     prompt = pair.prompt
     rated = tuple(
@@ -158,13 +184,14 @@ def _conversation(group: Group, answer: tuple[Message, ...], reward: float) -> J
     return row
 
 
-def check_rows_output(output: Path, *, overwrite: bool) -> None:
-    """Refuse a file of rows that would be lost or cannot be written.
+def check_rows_output(output: Path, sources: Sequence[DataSource], *, overwrite: bool) -> None:
+    """Refuse a file of rows that would be lost, is made of itself, or cannot be written.
 
     Raises:
         ConfigError: it is of an unknown kind.
-        OutputError: as `check_output`.
+        OutputError: as `check_output` and `check_not_read`.
     """
+    check_not_read(output, sources)
     check_output(output, overwrite=overwrite)
     if output.suffix.lower() not in _SUFFIXES:
         raise ConfigError(
@@ -175,13 +202,13 @@ def check_rows_output(output: Path, *, overwrite: bool) -> None:
 
 
 def _write(
-    rows: list[JsonObject], output: Path, source: DataSource, left_out: Counter[str]
+    rows: list[JsonObject], output: Path, source: DataSource, left_out: Counter[str], *, mend: str
 ) -> None:
     if not rows:
         raise DataError(
-            f"nothing is left to write ({told(left_out)})",
+            f"nothing is left to write ({told(left_out) or 'there is no row'})",
             where=source.path,
-            mend="choose another --select, or lower the bar",
+            mend=mend if left_out else "give a file that `assay score` wrote",
         )
     with row_file(output) as write:
         for row in rows:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from assay.data.records import Group
 from assay.data.scorable import SourceReader
-from assay.data.sources import DataSource
+from assay.data.sources import DataSource, check_not_read
 from assay.data.strict_json import JsonObject
 from assay.data.writers import get_writer
 from assay.data.writers.holding import as_dicts
 from assay.data.writers.output import row_file
 from assay.errors import DataError
 from assay.files import check_output, text_output
-from assay.notices import warn
+from assay.model.rounding import shortest
+from assay.notices import counted, warn
 from assay.score.export.candidates import rewards_by_row
 from assay.score.export.command import bias_lines, check_rows_output
 from assay.score.export.folds import check_held_out
@@ -56,8 +57,9 @@ def export_relabelled(
             fold that it should be of.
         OutputError: an output is there already, or cannot be written.
     """
-    check_rows_output(output, overwrite=overwrite)
+    check_rows_output(output, sources, overwrite=overwrite)
     changes = output.with_name(f"{output.name}.changed.jsonl")
+    check_not_read(changes, sources)
     check_output(changes, overwrite=overwrite)
     if folds is not None:
         check_held_out(folds, [Path(source.path) for source in sources])
@@ -120,7 +122,7 @@ def _change(one: Judged, thresholds: Thresholds) -> JsonObject:
         "what": one.verdict,
         "reason": thresholds.reason(one.verdict),
         "posterior": one.posterior,
-        "reward_margin": one.margin,
+        "reward_margin": shortest(one.margin),
         "row": str(one.comparison.row or group.source),
         "prompt": as_dicts(group.prompt),
         "chosen": as_dicts(group.responses[winner].messages),
@@ -136,7 +138,7 @@ def _said(
     ties = sum(len(group.comparisons) for group in groups) - len(judged)
     tied = f", {ties:,} ties left as they are" if ties else ""
     told = ", ".join(f"{count[name]:,} {name}" for name in ("kept", "flipped", "dropped"))
-    yield f"{len(judged):,} comparisons: {told}{tied}: {output}"
+    yield f"{counted(len(judged), 'comparison')}: {told}{tied}: {output}"
     yield "before:"
     yield from _summary([(one.margin, one.longer) for one in judged])
     after = [

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.model.rounding import shortest
 from assay.score.export.candidates import Candidates
 
 Select = Literal["best-worst", "label", "random"]
@@ -16,6 +17,10 @@ TOO_FEW = "fewer than two distinct answers"
 NO_LABEL = "no label between two answers"
 EQUAL = "equal rewards"
 SMALL = "margin below --min-margin"
+
+NOT_AMONG = "not among the first --n"
+LOW = "reward below --min-reward"
+NOT_BEST = "not among the best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Pair:
     @property
     def margin(self) -> float:
         """Reward of the chosen answer less that of the rejected one; below 0 a label disagrees."""
-        return self.prompt.rewards[self.chosen] - self.prompt.rewards[self.rejected]
+        return shortest(self.prompt.rewards[self.chosen] - self.prompt.rewards[self.rejected])
 
 
 def select_pairs(
@@ -76,8 +81,9 @@ def select_pairs(
 
 def best_answers(
     prompt: Candidates, count: int, *, among: int | None = None, min_reward: float | None = None
-) -> list[int]:
-    """Places of the answers of highest reward, the best first, the first of equal ones.
+) -> tuple[list[int], Counter[str]]:
+    """Places of the answers of highest reward, the best first, the first of equal ones; and how
+    many answers were left out, by reason.
 
     Args:
         prompt: with its answers.
@@ -87,7 +93,15 @@ def best_answers(
     """
     rewards = prompt.rewards[:among]
     order = sorted(range(len(rewards)), key=lambda at: -rewards[at])
-    return [at for at in order if min_reward is None or rewards[at] >= min_reward][:count]
+    enough = [at for at in order if min_reward is None or rewards[at] >= min_reward]
+    left_out = Counter(
+        {
+            NOT_AMONG: len(prompt.rewards) - len(rewards),
+            LOW: len(rewards) - len(enough),
+            NOT_BEST: max(len(enough) - count, 0),
+        }
+    )
+    return enough[:count], +left_out
 
 
 def _best_worst(prompt: Candidates) -> list[Pair]:

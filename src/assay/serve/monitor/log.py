@@ -16,6 +16,10 @@ from assay.notices import logger, notice
 FIELDS = ("run", "step", "model", "responses", "reward_mean", "histogram")
 """By these a line of the log is told from other JSON."""
 _BEGIN = b'{"run":'
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of these the quantiles in a line are."""
+MIXED = "several"
+"""The unit of lengths that count different things: they are not put together."""
 
 
 class MonitorLog:

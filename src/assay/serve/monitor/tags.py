@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from assay.client.settings import LONGEST_RUN
 from assay.serve.refusals import Refusal
 
 RUN_HEADER, STEP_HEADER = "X-Assay-Run", "X-Assay-Step"
 UNNAMED = "default"
 """The run of requests that name a step and no run."""
-LONGEST_RUN = 128
-"""Characters of the name of a run."""
 _MOST_DIGITS = 15
 """Of a step: JSON readers hold such numbers exactly."""
 

@@ -14,15 +14,12 @@ import numpy as np
 from assay.serve.monitor.answers import Answer
 from assay.serve.monitor.baseline import Baseline
 from assay.serve.monitor.bins import Bins
+from assay.serve.monitor.log import MIXED, SHARES
 from assay.serve.monitor.moments import Moments
 
 MOST_KEPT = 16_384
 """Rewards of a step that are kept for its quantiles and bins: of more, so many drawn at random.
 Hashes of its answers, too: of more distinct ones those beyond are not compared."""
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of these the quantiles are written."""
-MIXED = "several"
-"""The unit of lengths that count different things: they are not put together."""
 
 
 @dataclass(slots=True)

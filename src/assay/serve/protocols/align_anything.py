@@ -37,17 +37,23 @@ async def get_reward(body: GetRewardBody, desk: Desk) -> dict[str, Any]:
         )
     template = body.input_template or served.reader.input_template
     items = tuple(
-        _item(prompt, response, f"responses[{place}]", template)
+        _item(prompt, response, place, template)
         for place, (prompt, response) in enumerate(zip(body.prompts, body.responses, strict=True))
     )
     scored = await desk.score(served, Asked(items, template))
     return {"rewards": numbers(scored, body.use_activation)}
 
 
-def _item(prompt: str, response: str, field: str, template: str) -> Item:
+def _item(prompt: str, response: str, place: int, template: str) -> Item:
+    field = f"responses[{place}]"
     if template != NO_TEMPLATE:
         return Text(prompt + response, field)
-    return grouped((Message("user", prompt),), [(Message("assistant", response),)], [field])
+    return grouped(
+        (Message("user", prompt),),
+        [(Message("assistant", response),)],
+        [field],
+        prompt_field=f"prompts[{place}]",
+    )
 
 
 def plain_error(refusal: Refusal) -> dict[str, str]:

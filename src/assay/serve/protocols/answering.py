@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.model.rounding import shortest
 from assay.serve.jobs import Scored
 
 
@@ -21,7 +22,7 @@ def sigmoid(reward: float) -> float:
     """1 / (1 + exp(-reward)), as float32 writes it."""
     small = math.exp(-abs(reward))
     value = 1 / (1 + small) if reward >= 0 else small / (1 + small)
-    return float(str(np.float32(value)))
+    return shortest(value)
 
 
 def encoded(value: float, encoding: str | None) -> list[float] | str:

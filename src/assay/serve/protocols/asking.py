@@ -7,9 +7,9 @@ from typing import Any
 
 from assay.data.formats.building import answer, row_group
 from assay.data.formats.messages import read_messages
-from assay.data.records import Message, Response, Source
+from assay.data.records import Message, Source
 from assay.errors import AssayError
-from assay.serve.items import Conversation, Ids, Item, Text
+from assay.serve.items import MESSAGES, Conversation, Ids, Item, Text
 from assay.serve.refusals import Refusal, of_error
 
 Input = str | list[str] | list[int] | list[list[int]]
@@ -49,12 +49,13 @@ def conversation(
     Raises:
         Refusal: a message is none, or there is no response.
     """
-    turns = read("messages", messages)
+    turns = read(MESSAGES, messages)
     users = [place for place, message in enumerate(turns) if message.role == "user"]
     if not users:
-        raise Refusal(422, "holds no user turn", param="messages", mend="begin with the question")
+        raise Refusal(422, "holds no user turn", param=MESSAGES, mend="begin with the question")
     behind = users[-1] + 1
-    return grouped(turns[:behind], [turns[behind:]], ["messages"], tools=tools, kwargs=kwargs)
+    field = f"{MESSAGES}[{behind}]" if behind + 1 == len(turns) else MESSAGES
+    return grouped(turns[:behind], [turns[behind:]], [field], tools=tools, kwargs=kwargs)
 
 
 def read(field: str, value: object) -> tuple[Message, ...]:
@@ -74,10 +75,19 @@ def grouped(
     responses: Sequence[tuple[Message, ...]],
     fields: Sequence[str],
     *,
+    prompt_field: str = MESSAGES,
     tools: list[dict[str, Any]] | None = None,
     kwargs: dict[str, Any] | None = None,
 ) -> Conversation:
     """A prompt with responses.
+
+    Args:
+        prompt: its messages.
+        responses: of each its messages.
+        fields: how the body calls each response.
+        prompt_field: how it calls the prompt.
+        tools: of the prompt.
+        kwargs: variables of the model's own template.
 
     Raises:
         Refusal: the prompt is empty, a response holds no answer, or `kwargs` are not for templates.
@@ -96,29 +106,19 @@ def grouped(
             found.append(answer(turns, field))
         except AssayError as error:
             raise of_error(error, field) from None
-    return _conversation(prompt, tuple(found), tuple(fields), tools, kwargs)
-
-
-def _conversation(
-    prompt: tuple[Message, ...],
-    responses: tuple[Response, ...],
-    fields: tuple[str, ...],
-    tools: list[dict[str, Any]] | None,
-    kwargs: dict[str, Any] | None,
-) -> Conversation:
     try:
         group = row_group(
             _REQUEST,
             prompt,
-            responses,
+            tuple(found),
             tools=tuple(tools) if tools else None,
             template_kwargs=kwargs,
         )
     except AssayError:
         raise Refusal(
-            422, "the prompt is empty", param="messages", mend="write the question"
+            422, "the prompt is empty", param=prompt_field, mend="write the question"
         ) from None
-    return Conversation(group, fields)
+    return Conversation(group, tuple(fields), prompt_field)
 
 
 _RESERVED = frozenset(

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from assay.client.settings import LONGEST_RUN
 from assay.data.formats.messages import assistant, read_turns
 from assay.data.records import Message
 from assay.errors import AssayError
 from assay.serve.desk import Desk
 from assay.serve.items import Asked, Item, Text
 from assay.serve.jobs import Scored
-from assay.serve.monitor.tags import LONGEST_RUN
 from assay.serve.protocols.answering import new_id
 from assay.serve.protocols.asking import conversation, grouped, read
 from assay.serve.protocols.registry import Endpoint, register_endpoint
@@ -155,9 +155,11 @@ def _items(body: RewardBody) -> tuple[Item, ...]:
         prompt = read("messages", body.messages)
     else:
         prompt = (Message("user", body.prompt or ""),)
+    (named,) = given
     fields = [f"responses[{place}]" for place in range(len(body.responses))]
     turns = [_turns(value, field) for value, field in zip(body.responses, fields, strict=True)]
-    return (grouped(prompt, turns, fields, tools=body.tools, kwargs=body.chat_template_kwargs),)
+    tools, kwargs = body.tools, body.chat_template_kwargs
+    return (grouped(prompt, turns, fields, prompt_field=named, tools=tools, kwargs=kwargs),)
 
 
 def _texts(body: RewardBody) -> tuple[Item, ...]:

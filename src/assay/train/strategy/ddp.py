@@ -25,6 +25,7 @@ class Ddp(Single):
     """
 
     name = "ddp"
+    is_alone = False
 
     def __init__(
         self,

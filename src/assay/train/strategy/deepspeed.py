@@ -32,6 +32,7 @@ class DeepSpeed(Single):
     """
 
     in_lockstep = True
+    is_alone = False
 
     def __init__(
         self,

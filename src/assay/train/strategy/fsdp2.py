@@ -29,6 +29,7 @@ class Fsdp2(Single):
 
     name = "fsdp2"
     in_lockstep = True
+    is_alone = False
 
     def __init__(
         self,

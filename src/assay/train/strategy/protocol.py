@@ -33,6 +33,10 @@ class Strategy(Protocol):
         """Whether each forward pass with gradients must be followed by its backward pass."""
 
     @property
+    def is_alone(self) -> bool:
+        """Whether nothing but autograd meets the gradients, so that passes may run side by side."""
+
+    @property
     def team(self) -> Team:
         """The processes."""
 
@@ -46,6 +50,9 @@ class Strategy(Protocol):
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """What the passes of a round stand in."""
 
     def own(self, count: int) -> Sequence[int]:
         """Which of so many packs are this process's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from assay.errors import CheckpointError
 from assay.model.reward_model import RewardModel
+from assay.train.embedding_rows import EmbeddingRows
 from assay.train.strategy.protocol import Moments
 from assay.train.strategy.team import Place, Team
 
@@ -23,6 +24,7 @@ class Single:
 
     name = "single"
     in_lockstep = False
+    is_alone = True
 
     def __init__(
         self, model: RewardModel, optimizer: torch.optim.Optimizer, team: Team | None = None
@@ -30,10 +32,15 @@ class Single:
         self.model = model
         self.optimizer = optimizer
         self.team = team or Team(Place())
+        self._embedding = EmbeddingRows(model)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def gathering(self) -> AbstractContextManager[None]:
+        """What the passes of a round stand in."""
+        return self._embedding.gathered() if self.is_alone else nullcontext()
 
     def own(self, count: int) -> Sequence[int]:
         """Every W-th pack of W processes."""

@@ -1,4 +1,4 @@
-// What the page says, in English and Chinese; {names} stand for values.
+// What the page says, in English and Chinese; {names} stand for values, {name|row|rows} for one of two words: the first if the value is 1.
 
 const WORDS = {
   en: {
@@ -34,17 +34,17 @@ const WORDS = {
     rows: "Rows of a file",
     rows_note: "Drop a JSONL file here: prompt or messages with responses, or with chosen and rejected. It is read in this page.",
     choose_file: "Choose a file",
-    rows_read: "{file}: {count} rows.",
-    rows_left: "{count} lines left out; line {line}: {why}",
+    rows_read: "{file}: {count} {count|row|rows}.",
+    rows_left: "{count} {count|line|lines} left out; line {line}: {why}",
     row_of: "Row {number} of {count}",
     row_before: "The row before",
     row_next: "The next row",
     score_all: "Score all rows",
     scoring_row: "Row {number} of {count} …",
     stop: "Stop",
-    stopped: "Stopped after {count} rows.",
-    all_scored: "{count} rows scored.",
-    chosen_first: "In {count} of {of} rows the chosen answer is first.",
+    stopped: "Stopped after {count} {count|row|rows}.",
+    all_scored: "{count} {count|row|rows} scored.",
+    chosen_first: "In {count} of {of} {of|row|rows} the chosen answer is first.",
     table_rows: "Best answers by row",
     column_row: "row",
     column_best: "best",
@@ -75,14 +75,14 @@ const WORDS = {
     beats: "Answer {first} beats answer {second} with a probability of {share}.",
     matrix: "Probability that the answer of the row beats that of the column: the sigmoid of the difference of their rewards",
     scale: "The scale runs from {low} to {high}.",
-    tokens: "{count} tokens",
+    tokens: "{count} {count|token|tokens}",
     cut: "prompt cut",
     cut_note: "The beginning of the prompt was left out.",
     uncertainty: "± {value}",
     uncertainty_note: "Standard deviation over the members of the ensemble",
     components: "Components",
     empty: "(empty)",
-    agree: "Both models put {count} of {of} pairs of answers in the same order.",
+    agree: "Both models put {count} of {of} {of|pair|pairs} of answers in the same order.",
     same_first: "Both put answer {letter} first.",
     other_first: "{first} puts answer {letter} first, {second} answer {other}.",
     code: "As code",
@@ -244,7 +244,9 @@ export function speak(wanted, { keep = false } = {}) {
 
 /** Words by their key, with values in place of {names}. */
 export function say(key, values = {}) {
-  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return WORDS[language][key].replace(/\{(\w+)(?:\|(\w+)\|(\w+))?\}/g, (_, name, one, many) =>
+    one === undefined ? values[name] : String(values[name]) === "1" ? one : many,
+  );
 }
 
 /** A whole number as the language writes it. */
