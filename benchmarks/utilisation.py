@@ -52,6 +52,7 @@ from assay.data.rendering import TokenIds
 from assay.data.sources import DataSource
 from assay.model.lanes import LANES
 from assay.model.loading import build_for_training
+from assay.model.products import is_onednn_faster, linear
 from assay.model.reward_model import RewardModel
 from assay.process import settle, share_one_heap
 from assay.train.memory import training_budget
@@ -65,7 +66,7 @@ SEED = 42
 WARM, CALLS, PROFILED = 1, 5, 2
 
 PARTS = {
-    "matrix products": ("mm", "addmm", "bmm", "mv", "baddbmm"),
+    "matrix products": ("mm", "addmm", "bmm", "mv", "baddbmm", "_linear_pointwise"),
     "attention": ("_scaled_dot_product",),
     "the optimizer": ("_fused_adam", "_foreach"),
     "copies, indexing and zeros": (
@@ -240,11 +241,11 @@ class Bench:
         events = profiler.events()
         threads = {event.thread for event in events if event.name == "aten::_fused_adamw_"}
         for event in events:
-            if event.name.startswith("aten::"):
+            if event.name.startswith(("aten::", "mkldnn::")):
                 # Two lanes are at work at the same time, each with half of the cores.
                 lanes = 1 if event.thread in threads else LANES
                 share = event.self_cpu_time_total / 1e6 / seconds / lanes
-                times[part_of(event.name.removeprefix("aten::"))] += share
+                times[part_of(event.name.partition("::")[2])] += share
                 largest[event.name] += share
         rest = 1 - sum(times.values())
         return {
@@ -278,6 +279,10 @@ class Products:
                 began = time.perf_counter()
                 torch.mm(x, weight, out=output)
                 times.append(time.perf_counter() - began)
+                if is_onednn_faster():
+                    began = time.perf_counter()
+                    linear(x, weight.t(), None)
+                    times.append(time.perf_counter() - began)
             seconds[shape] = min(times)
         flops = {(k, n): 2 * self.rows * k * n for k, n in seconds}
         best = max(flops[shape] / seconds[shape] for shape in seconds)

@@ -14,7 +14,17 @@ import assay
 SOURCE = Path(assay.__file__).parent
 
 LAYERS = (
-    ("errors", "notices", "consoles", "files", "process", "cache", "pages", "yaml_lines"),
+    (
+        "errors",
+        "notices",
+        "consoles",
+        "files",
+        "machine",
+        "process",
+        "cache",
+        "pages",
+        "yaml_lines",
+    ),
     ("strict", "loss_config", "config", "recipe", "fetch", "client"),
     ("data",),
     ("tree",),

@@ -72,9 +72,13 @@ def twin(family: str, **changes: Any) -> Any:
 
 
 def replaced(model: nn.Module) -> list[str]:
-    """The classes of the modules with a forward of their own, but the last layer."""
+    """The classes of the modules with a forward of their own, but the last layer.
+
+    Linear layers are left out: they have one on some processors (`tests/model/test_products.py`).
+    """
     owners = [module for module in model.modules() if "forward" in vars(module)]
-    return [type(module).__name__ for module in owners if not is_last(module)]
+    kept = [owner for owner in owners if not isinstance(owner, nn.Linear) and not is_last(owner)]
+    return [type(module).__name__ for module in kept]
 
 
 def is_last(module: nn.Module) -> bool:
@@ -343,7 +347,7 @@ def test_all_that_is_understood_is_replaced(family: str) -> None:
     own = {
         id(vars(module)["forward"].__func__)
         for module in model.modules()
-        if "forward" in vars(module) and not is_norm(module) and not is_last(module)
+        if "forward" in vars(module) and type(module).__name__.endswith("Attention")
     }
     assert len(own) == min(1, attentions), "one function serves all layers"
 

@@ -3,7 +3,8 @@
 A small model with fixed ids does one step and scores once with each engine. Counted are the tokens
 that went through the layers, the forward passes, floating-point operations of matrix products and
 attention, calls of each operator of torch, and the new memory that operators gave their results.
-All of it is the same on every machine. `counted_work.json` keeps it;
+All of it is the same on every machine, linear layers being torch's own here. `counted_work.json`
+keeps it;
 
     python tests/train/counted_work.py
 
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -30,6 +32,7 @@ from assay.config import Recipe
 from assay.data.encoding import EncodedGroup
 from assay.data.records import Comparison, Group, Message, Response, Source
 from assay.data.rendering import TokenIds
+from assay.model import products
 from assay.model.engine import ENGINES, EngineName
 from assay.model.metadata import Metadata
 from assay.model.reward_model import RewardModel
@@ -98,7 +101,8 @@ def small_model(engine: EngineName) -> RewardModel:
     model = RewardModel(
         LlamaForSequenceClassification(config), no_renderer, Metadata("none", "", "", "text", "")
     )
-    model.use_engine(engine)
+    with patch.object(products, "is_onednn_faster", return_value=False):
+        model.use_engine(engine)
     return model
 
 

@@ -3,8 +3,9 @@ one model get a `forward`.
 
 Behind the attention of its last layer a model of packs needs the scored rows alone. And RMS norms
 and rotary embeddings write out every product, which is what they cost on a CPU: there each is one
-autograd function with few temporaries, where theirs was seen to compute the same. Calls of other
-dtypes and widths remain theirs.
+autograd function with few temporaries, where theirs was seen to compute the same. Linear layers go
+to oneDNN where that is faster (`assay.model.products`). Calls of other dtypes and widths remain
+theirs.
 
 Shapes: T rows, S scored rows, H heads, D width of what is normalised or turned.
 """
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.model import products
 from assay.tree.pack import Layout
 
 Rotary = Callable[..., tuple[Tensor, Tensor]]
@@ -42,7 +44,7 @@ def install(classifier: nn.Module) -> None:
         return
     with torch.no_grad(), torch.autocast("cpu", enabled=False):
         for module in classifier.modules():
-            forward = _norm_forward(module) or _attention_forward(module)
+            forward = _linear_forward(module) or _norm_forward(module) or _attention_forward(module)
             if forward is not None and "forward" not in vars(module):
                 # `copy.deepcopy` binds a bound method to the copy.
                 vars(module)["forward"] = MethodType(forward, module)
@@ -163,6 +165,18 @@ def rotary(
     cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
     turned_q, turned_k = (HalfRotation.apply(x, cos, sin) for x in (q, k))  # type: ignore[no-untyped-call]
     return turned_q, turned_k
+
+
+def _linear_forward(module: nn.Module) -> Any:
+    """What multiplies by oneDNN; None where torch itself is as fast, or the layer is another."""
+    return _linear if type(module) is nn.Linear and products.is_onednn_faster() else None
+
+
+def _linear(self: nn.Linear, x: Tensor) -> Tensor:
+    single = all(tensor.dtype == torch.float32 for tensor in (x, self.weight))
+    if not single or not _is_plain(x, x.dtype) or x.numel() == 0:
+        return nn.Linear.forward(self, x)
+    return products.linear(x, self.weight, self.bias)
 
 
 def _norm_forward(module: nn.Module) -> Any:
