@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # TORCH_SPEC=torch==2.13.0 takes the index's own build, for machines with a GPU.
 TORCH_SPEC ?=
 
-.PHONY: demo test test-mindrecord unit check torture bench bench-best-of bench-cold bench-int8 \
+.PHONY: demo test test-mindrecord unit check coverage package docs reference torture bench bench-best-of bench-cold bench-int8 \
   bench-utilisation bench-scale bench-serve bench-gpu bench-render fuzz-server bench-parity bench-trl bench-train \
   bench-train-grouped bench-train-lora bench-same-model bench-jade bench-score bench-prepare \
   bench-prepare-scale bench-eval-metrics clean
@@ -20,14 +20,33 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --max
 test: $(VENV)/.installed-dev
 	$(PYTEST)
 
+# In the directories left out all tests are slow (tests/conftest.py), and each process would import
+# what they need.
 unit: $(VENV)/.installed-dev
-	$(PYTEST) -m "not slow and not model"
+	$(PYTEST) -m "not slow and not model" \
+	  --ignore tests/cli --ignore tests/model --ignore tests/serve
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests benchmarks scripts examples
 	$(BIN)/ruff check src tests benchmarks scripts examples
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_recipes.py
+
+# The suite, and which lines of the package it runs, also in processes that it starts.
+coverage: $(VENV)/.installed-dev
+	$(PYTEST) --cov --cov-report=term:skip-covered
+
+# Wheel and sdist, looked into; the wheel in an environment of its own, alone and with light extras.
+package: $(VENV)/.installed-dev
+	$(BIN)/python scripts/check_package.py
+
+# The documentation as a site, in site/. Its snippets are run by `make test`.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# docs/reference/, from the code.
+reference: $(VENV)/.installed-dev
+	$(BIN)/python scripts/reference.py
 
 # With MindSpore (2.5 GB), which the suite does without.
 test-mindrecord: $(VENV)/.installed-dev
@@ -149,6 +168,12 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
 	  --constraint constraints.txt --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml constraints.txt
+	@echo "installing Assay and what makes its site into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable ".[docs]"
+	@touch $@ $(VENV)/.installed
+
 .venv-trl/.torch: scripts/install-torch
 	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-trl
 	@touch $@
@@ -179,4 +204,4 @@ $(VENV)/.installed-dev: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-st .venv-vllm build dist *.egg-info
+	rm -rf $(VENV) .venv-trl .venv-st .venv-vllm build dist site *.egg-info

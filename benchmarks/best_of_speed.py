@@ -16,16 +16,14 @@ go to benchmarks/results/best_of_speed.json. Takes a quarter of an hour on 2 idl
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS
-from score_rounds import add_arguments, concluded, figures_of, measure, sides_of, write_texts
+from score_rounds import Settings, add_arguments, concluded, figures_of, measure, settings_with
 from starting_model import SMOLLM2, save_starting_model
 from tables import commit
 
@@ -35,7 +33,6 @@ from assay.data.records import Group, Message, Response, Source
 from assay.data.rendering import Renderer
 from assay.data.sources import DataSource
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 SIDES = ("assay", "transformers", "cross_encoder", "vllm", "vllm_tuned")
 BARS = {"transformers": 2.4, "vllm": 1.7}
 SEED = 42
@@ -43,17 +40,12 @@ SEED = 42
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     checked_out = commit()
     shape = f"prompts of {arguments.prompt_tokens} tokens, {arguments.answers} answers of "
     shape += f"{arguments.answer_tokens}"
-    with tempfile.TemporaryDirectory(prefix="best-of-speed-") as name:
-        settings = settings_of(arguments, Path(name))
-        path = Path(name) / "settings.json"
-        path.write_text(json.dumps(settings), encoding="utf-8")
-        measured = measure(arguments, sides_of(arguments, SIDES), path)
+    settings, measured = measure(arguments, SIDES, settings_of)
     count = arguments.prompts * arguments.answers
     figures = {
         "about": f"{SMOLLM2}, {arguments.prompts} {shape}, float32, {arguments.threads} threads, "
@@ -68,9 +60,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add_arguments(parser, rounds=5)
     parser.add_argument("--data", type=Path, default=HH, help="where texts are cut from")
     parser.add_argument("--prompts", type=int, default=2, help="of a round")
@@ -81,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def settings_of(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+def settings_of(arguments: argparse.Namespace, scratch: Path) -> Settings:
     """What the sides need to know: the model, and the groups drawn with a fixed seed."""
     model = scratch / "model"
     save_starting_model(SMOLLM2, model, max_length=1024)
@@ -90,15 +80,7 @@ def settings_of(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     shape = arguments.prompt_tokens, arguments.answers, arguments.answer_tokens
     warm = [texts.group(*shape)]
     timed = [texts.group(*shape) for _ in range(arguments.prompts)]
-    sets = {"warm": warm, "timed": timed, "probe": timed[:1]}
-    return {
-        "model": str(model),
-        "engine": arguments.engine,
-        **{
-            name: write_texts(scratch / f"{name}.jsonl", renderer, chosen)
-            for name, chosen in sets.items()
-        },
-    }
+    return settings_with(arguments, model, renderer, warm=warm, timed=timed, probe=timed[:1])
 
 
 class Texts:

@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from command_line import parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2, save_starting_model
 from tables import bar, commit, print_bars, spread
@@ -106,9 +107,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=10)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

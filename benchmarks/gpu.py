@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import parser_of
 from gpu_shapes import LLAMA_8B, TINY, Cell
 from result_file import RESULTS, write_result
 from tables import commit, line, ratio, spread
@@ -78,9 +79,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--trl-python", type=Path, help="interpreter that has TRL")
     parser.add_argument("--modes", nargs="+", choices=["lora", "full"], default=["lora", "full"])
     parser.add_argument("--layers", type=int, help="of the backbone, in both modes")

@@ -30,6 +30,7 @@ from typing import Any
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")  # Some advertise AMX and lack it.
 
 import torch
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2, save_starting_model
 from tables import bar, commit, print_bars, ratio, spread
@@ -43,7 +44,6 @@ from assay.model.int8_effect import effect
 from assay.model.int8_precision import Int8
 from assay.model.rewards import score_sequences
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 TAU, SPEED = 0.98, 1.8
 SEED = 42
 WARM = 8
@@ -51,8 +51,7 @@ WARM = 8
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     checked_out = commit()  # Somebody may commit while this runs.
     torch.set_num_threads(arguments.threads)
@@ -91,9 +90,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--model", help="a trained reward model, whatever assay score takes")
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--pairs", type=int, default=110)

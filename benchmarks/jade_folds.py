@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from command_line import SHARED, is_missing, parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2
 from tables import bar, commit, print_bars
@@ -32,7 +33,7 @@ from assay.data.loading import load_groups
 from assay.data.records import Group
 from assay.data.sources import DataSource
 
-JADE = Path(__file__).parents[2] / "shared" / "data" / "jade_medium_zh_cvalues_schema.jsonl"
+JADE = SHARED / "jade_medium_zh_cvalues_schema.jsonl"
 PAIRS = 64
 SEED = 42
 ACCURACY_BAR, MINUTES_BAR = 0.98, 8.0
@@ -48,8 +49,7 @@ RECIPE = {
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     checked_out = commit()
     folds = folds_by_prompt(arguments.data, arguments.folds)
@@ -80,9 +80,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--data", type=Path, default=JADE, help="JSON lines of preferences")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=RESULTS / "jade_folds.json")

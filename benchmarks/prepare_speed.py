@@ -30,6 +30,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2
 from tables import bar, commit, print_bars, ratio, spread
@@ -39,7 +40,6 @@ from assay.data.records import Message
 from assay.data.sources import DataSource
 from assay.model.pull import pull
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 BAR = 2.5
 TRL_PROCESSES = (1, 2, 4)
 MAX_LENGTH = 1024
@@ -71,8 +71,7 @@ Path(sys.argv[2]).write_text(json.dumps(
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     checked_out = commit()
     with tempfile.TemporaryDirectory(prefix="prepare-speed-") as name:
@@ -89,9 +88,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--trl-python", type=Path, required=True, help="interpreter that has TRL")
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--pairs", type=int, default=20_000)

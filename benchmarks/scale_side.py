@@ -30,6 +30,7 @@ from assay.process import settle
 from assay.train.memory import peak_bytes
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import train_step
+from assay.train.strategy.single import Single
 
 VOCABULARY = 1024
 
@@ -125,7 +126,7 @@ def training(model: RewardModel, group: EncodedGroup) -> Callable[[], object]:
     model.train()
 
     def run() -> object:
-        return train_step(model, [group], optimizer, schedule, recipe, group.num_tokens)
+        return train_step(Single(model, optimizer), [group], schedule, recipe, group.num_tokens)
 
     return run
 

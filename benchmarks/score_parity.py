@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from command_line import HH, parser_of
 from result_file import RESULTS, write_result
 
 BAR = 1e-4
 BATCH = 8
 ALONE_ROWS = 20
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 
 Conversation = list[dict[str, str]]
 
@@ -71,9 +71,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=200, help="rows, two conversations each")
     parser.add_argument("--data", type=Path, default=HH, help="JSON lines of hh-rlhf rows")
     parser.add_argument("--model", type=Path, help="directory of a reward model")

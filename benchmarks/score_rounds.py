@@ -15,7 +15,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from assay.data.records import Group
 from assay.data.rendering import Renderer
 
 SCORES_AGREE = 1e-3
+Settings = dict[str, Any]
 
 Found = dict[str, dict[str, Any]]
 """Of one round: by side, seconds and scores."""
@@ -122,12 +124,33 @@ def write_texts(place: Path, renderer: Renderer, groups: Sequence[Group]) -> dic
     return {"rows": str(place), "texts": texts, "parts": parts, "ids": ids}
 
 
-def measure(arguments: argparse.Namespace, sides: Sequence[str], settings: Path) -> Measured:
-    """Load all sides, then let them take turns."""
-    with ExitStack() as stack:
-        workers = {side: stack.enter_context(worker(side, arguments, settings)) for side in sides}
+def settings_with(
+    arguments: argparse.Namespace, model: Path, renderer: Renderer, **sets: Sequence[Group]
+) -> Settings:
+    """What the sides need to know: the model, and sets of texts, written beside it."""
+    texts = {
+        name: write_texts(model.with_name(f"{name}.jsonl"), renderer, groups)
+        for name, groups in sets.items()
+    }
+    return {"model": str(model), "engine": arguments.engine, **texts}
+
+
+def measure(
+    arguments: argparse.Namespace,
+    candidates: Sequence[str],
+    settings_of: Callable[[argparse.Namespace, Path], Settings],
+) -> tuple[Settings, Measured]:
+    """Load all sides, then let them take turns; also what they were told, made in a directory."""
+    with tempfile.TemporaryDirectory(prefix="score-rounds-") as scratch, ExitStack() as stack:
+        settings = settings_of(arguments, Path(scratch))
+        path = Path(scratch) / "settings.json"
+        path.write_text(json.dumps(settings), encoding="utf-8")
+        workers = {
+            side: stack.enter_context(worker(side, arguments, path))
+            for side in sides_of(arguments, candidates)
+        }
         rounds = [run_round(workers, number) for number in range(arguments.rounds)]
-        return Measured({side: found.hello for side, found in workers.items()}, rounds)
+        return settings, Measured({side: found.hello for side, found in workers.items()}, rounds)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def load_assay(settings: Settings) -> Side:
     """Rows as `assay score` takes them; rendering and tokenising are in the time."""
     from assay import RewardModel
     from assay.data.formats import Scorable
-    from assay.data.scorable import scorable_rows
+    from assay.data.scorable import SourceReader
     from assay.data.sources import DataSource
     from assay.process import settle
     from assay.score.scorer import score_items
@@ -56,9 +56,7 @@ def load_assay(settings: Settings) -> Side:
     model = RewardModel.load(settings["model"], device="cpu", dtype="float32", **options)
 
     def items_of(texts: Texts) -> list[Scorable]:
-        return [
-            row[2] for row in scorable_rows(DataSource(texts["rows"])) if isinstance(row, tuple)
-        ]
+        return [row[2] for row in SourceReader(DataSource(texts["rows"])) if isinstance(row, tuple)]
 
     def rewards(items: list[Scorable]) -> list[float]:
         return [score for row in score_items(model, items) for score in row.scores]

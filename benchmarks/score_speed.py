@@ -19,8 +19,8 @@ stands here as it comes, and as its caller can make it faster:
   its installation guide says, blocks of 32 tokens, the smallest that it recommends.
 
 All rewards are raw ones and are compared with ours: beyond 1e-3 the sides did not compute the same
-thing, and that is exit code 1. A missed bar (3 times transformers, 2 times vLLM, both as they come;
-the others have none, and stand beside) is printed and is no error. Figures go to
+thing, and that is exit code 1. A missed bar (3.8 times transformers, 2.5 times vLLM, both as they
+come; the others have none, and stand beside) is printed and is no error. Figures go to
 benchmarks/results/score_speed.json. Takes a quarter of an hour on 2 idle cores, half of it for
 vLLM's start.
 """
@@ -28,15 +28,13 @@ vLLM's start.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS
-from score_rounds import add_arguments, concluded, figures_of, measure, sides_of, write_texts
+from score_rounds import Settings, add_arguments, concluded, figures_of, measure, settings_with
 from starting_model import SMOLLM2, save_starting_model
 from tables import commit
 
@@ -45,7 +43,6 @@ from assay.data.encoding import encode_groups
 from assay.data.loading import load_groups
 from assay.data.sources import DataSource
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 SIDES = ("assay", "transformers", "transformers_sorted", "cross_encoder", "vllm", "vllm_tuned")
 BARS = {"transformers": 3.8, "vllm": 2.5}
 SEED = 42
@@ -54,15 +51,10 @@ WARM, PROBE = 4, 16
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     checked_out = commit()  # Somebody may commit while this runs.
-    with tempfile.TemporaryDirectory(prefix="score-speed-") as name:
-        settings = settings_of(arguments, Path(name))
-        path = Path(name) / "settings.json"
-        path.write_text(json.dumps(settings), encoding="utf-8")
-        measured = measure(arguments, sides_of(arguments, SIDES), path)
+    settings, measured = measure(arguments, SIDES, settings_of)
     figures = {
         "about": f"{SMOLLM2}, {arguments.pairs} pairs, max_length {arguments.max_length}, float32, "
         f"{arguments.threads} threads, {arguments.rounds} rounds",
@@ -76,9 +68,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     add_arguments(parser, rounds=3)
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--pairs", type=int, default=32)
@@ -87,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def settings_of(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+def settings_of(arguments: argparse.Namespace, scratch: Path) -> Settings:
     """What the sides need to know: the model, and the texts drawn with a fixed seed."""
     model = scratch / "model"
     save_starting_model(SMOLLM2, model, max_length=arguments.max_length)
@@ -98,15 +88,8 @@ def settings_of(arguments: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     if len(pool) < needed:
         raise SystemExit(f"{len(pool)} usable rows are too few for {needed}: fewer --pairs")
     drawn = [encoded.group for encoded in random.Random(SEED).sample(pool, needed)]
-    sets = {"warm": drawn[:WARM], "timed": drawn[WARM:], "probe": drawn[WARM : WARM + PROBE]}
-    return {
-        "model": str(model),
-        "engine": arguments.engine,
-        **{
-            name: write_texts(scratch / f"{name}.jsonl", renderer, chosen)
-            for name, chosen in sets.items()
-        },
-    }
+    warm, timed = drawn[:WARM], drawn[WARM:]
+    return settings_with(arguments, model, renderer, warm=warm, timed=timed, probe=timed[:PROBE])
 
 
 if __name__ == "__main__":

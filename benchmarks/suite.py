@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import render
+from command_line import parser_of
 from result_file import RESULTS
 
 ROOT = Path(__file__).parents[1]
@@ -79,9 +80,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
 
     def names(text: str) -> set[str]:
         found = set(text.split(","))

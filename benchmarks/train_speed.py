@@ -45,6 +45,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2, save_starting_model
 from tables import bar, commit, print_bars, ratio, spread
@@ -56,7 +57,6 @@ from assay.data.rendering import Renderer
 from assay.data.sources import DataSource
 from assay.train.plan import Plan
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 LOSSES_AGREE = 1e-3
 RATIO_BAR, LORA_BAR, MEMORY_BAR, GROUPED_BAR = 4.3, 3.5, 0.4, 1.25
 LORA_R, LORA_ALPHA = 16, 32
@@ -111,8 +111,7 @@ class Step:
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     scenario = (
         Scenario("train_speed_grouped", "prompt", arguments.groups or 2, 6, ANSWERS)
@@ -141,9 +140,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--trl-python", type=Path, required=True, help="interpreter that has TRL")
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--grouped", action="store_true", help="4 answers to each prompt")

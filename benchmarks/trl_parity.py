@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from command_line import parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2, save_starting_model
 
@@ -83,9 +84,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--trl-python", type=Path, required=True, help="interpreter that has TRL")
     parser.add_argument("--data", default="sample:values", help="preference rows")
     parser.add_argument("--model", default=SMOLLM2, help="whatever model.path takes")

@@ -27,6 +27,7 @@ to benchmarks/results/utilisation.json. Takes a few minutes on idle cores.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -35,12 +36,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import HH, is_missing, parser_of
 from result_file import RESULTS, write_result
 from starting_model import SMOLLM2, save_starting_model
 from tables import bar, commit, print_bars, spread
@@ -54,16 +56,20 @@ from assay.model.lanes import LANES
 from assay.model.loading import build_for_training
 from assay.model.products import is_onednn_faster, linear
 from assay.model.reward_model import RewardModel
+from assay.model.rewards import score_sequences
 from assay.process import settle, share_one_heap
 from assay.train.memory import training_budget
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import train_step
 from assay.train.strategy.single import Single
 
-HH = Path(__file__).parents[2] / "shared" / "data" / "hh_harmless.jsonl"
 BAR = 0.7
 SEED = 42
 WARM, CALLS, PROFILED = 1, 5, 2
+PROMPT_TOKENS, ANSWERS, ANSWER_TOKENS, SCORINGS = 256, 16, 128, 5
+SMALLEST_ID, LARGEST_ID = 100, 40_000
+"""Of the drawn texts: none is a special token of SmolLM2."""
+MARK = "the thread that calls"
 
 PARTS = {
     "matrix products": ("mm", "addmm", "bmm", "mv", "baddbmm", "_linear_pointwise"),
@@ -126,8 +132,7 @@ class Shape:
 
 def main() -> int:
     arguments = parse_arguments()
-    if not arguments.data.exists():
-        print(f"skipped: no rows at {arguments.data}; name a file of preference rows with --data")
+    if is_missing(arguments.data):
         return 0
     settle()  # As the command does.
     share_one_heap()
@@ -146,9 +151,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--model", default=SMOLLM2, help="what training can start from")
     parser.add_argument("--data", type=Path, default=HH, help="rows of preferences")
     parser.add_argument("--rounds", type=int, default=8, help="timed steps")
@@ -199,11 +202,8 @@ class Bench:
 
     def step(self, number: int) -> float:
         """Seconds of one step."""
-        result = train_step(
-            *(self.model, self.batches[number], self.optimizer, self.schedule, self.recipe),
-            *(self.max_tokens, self.strategy),
-        )
-        return result.seconds
+        batch = self.batches[number]
+        return train_step(self.strategy, batch, self.schedule, self.recipe, self.max_tokens).seconds
 
     def round(self, number: int) -> dict[str, Any]:
         """A step between two measurements of the peak."""
@@ -229,32 +229,62 @@ class Bench:
         )
         return found
 
+    def scoring(self) -> dict[str, Any]:
+        """The same of scoring 16 answers to a prompt, as `make bench-best-of` shapes them."""
+        drawn = random.Random(SEED)
+        prompt, *answers = (
+            tuple(drawn.randrange(SMALLEST_ID, LARGEST_ID) for _ in range(count))
+            for count in (PROMPT_TOKENS, *[ANSWER_TOKENS] * ANSWERS)
+        )
+        sequences = [prompt + answer for answer in answers]
+        useful = self.shape.useful(sequences)
+        self.model.eval()
+
+        def run() -> float:
+            began = time.perf_counter()
+            score_sequences(self.model, sequences, families=[0] * ANSWERS)
+            return time.perf_counter() - began
+
+        run()
+        shares = []
+        for _ in range(SCORINGS):
+            before, seconds, after = self.products.rates()[0], run(), self.products.rates()[0]
+            shares.append(useful / seconds / statistics.fmean((before, after)))
+        return {"utilisation": spread(shares), "profile": profile_of(run, PROFILED)}
+
     def profile(self) -> dict[str, Any]:
         """Shares of the time of further steps, by what it went to."""
-        everywhere = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
-        with torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], experimental_config=everywhere
-        ) as profiler:
-            seconds = sum(self.step(len(self.batches) - 1 - number) for number in range(PROFILED))
-        times: Counter[str] = Counter()
-        largest: Counter[str] = Counter()
-        events = profiler.events()
-        threads = {event.thread for event in events if event.name == "aten::_fused_adamw_"}
-        for event in events:
-            if event.name.startswith(("aten::", "mkldnn::")):
-                # Two lanes are at work at the same time, each with half of the cores.
-                lanes = 1 if event.thread in threads else LANES
-                share = event.self_cpu_time_total / 1e6 / seconds / lanes
-                times[part_of(event.name.partition("::")[2])] += share
-                largest[event.name] += share
-        rest = 1 - sum(times.values())
-        return {
-            "steps": PROFILED,
-            "seconds": seconds,
-            "shares": {name: times[name] for name in (*PARTS, REST)}
-            | {"Python and autograd": rest},
-            "largest_operators": dict(largest.most_common(12)),
-        }
+        last = itertools.count(len(self.batches) - PROFILED)
+        return profile_of(lambda: self.step(next(last)), PROFILED)
+
+
+def profile_of(run: Callable[[], float], times: int) -> dict[str, Any]:
+    """Shares of the time of something that tells its seconds, under torch's profiler."""
+    everywhere = torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], experimental_config=everywhere
+    ) as profiler:
+        with torch.profiler.record_function(MARK):
+            pass
+        seconds = sum(run() for _ in range(times))
+    shares: Counter[str] = Counter()
+    largest: Counter[str] = Counter()
+    events = profiler.events()
+    own_thread = next(event.thread for event in events if event.name == MARK)
+    for event in events:
+        if event.name.startswith(("aten::", "mkldnn::")):
+            # Two lanes are at work at the same time, each with half of the cores.
+            lanes = 1 if event.thread == own_thread else LANES
+            share = event.self_cpu_time_total / 1e6 / seconds / lanes
+            shares[part_of(event.name.partition("::")[2])] += share
+            largest[event.name] += share
+    rest = 1 - sum(shares.values())
+    return {
+        "times": times,
+        "seconds": seconds,
+        "shares": {name: shares[name] for name in (*PARTS, REST)} | {"Python and autograd": rest},
+        "largest_operators": dict(largest.most_common(12)),
+    }
 
 
 class Products:
@@ -347,6 +377,7 @@ def summary(
         "rows_of_the_products": bench.products.rows,
         "engine": bench.model.engine.name,
         "profile": bench.profile(),
+        "scoring": bench.scoring(),
         "bars": {"utilisation": bar(of_rounds["utilisation"]["median"], BAR)},
         "rounds": list(rounds),
     }

@@ -31,7 +31,7 @@ LAYERS = (
     ("losses", "model"),
     ("evaluate", "score"),
     ("train",),
-    ("demo", "report", "serve"),
+    ("demo", "doctor", "report", "serve"),
     ("cli", "__main__"),
 )
 """Imports run from later layers to earlier ones, and freely within a layer's own package."""
@@ -49,6 +49,8 @@ TORCH_FREE = (
     "assay.data.templates",
     "assay.data.rendering",
     "assay.data.encoding",
+    "assay.doctor",
+    "assay.doctor.recipes",
     "assay.evaluate.metrics",
     "assay.evaluate.baselines",
     "assay.report",

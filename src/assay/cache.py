@@ -1,17 +1,27 @@
-"""The cache directory, and a lock on a name in it."""
+"""The cache directory, answers that are kept in it, and a lock on a name in it."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from assay.files import write_text
 
 
 def cache_dir() -> Path:
     """`$ASSAY_CACHE`, else `~/.cache/assay`. Nothing is created."""
     return Path(os.environ.get("ASSAY_CACHE") or "~/.cache/assay").expanduser().absolute()
+
+
+def keep_answer(place: Path, answer: object) -> None:
+    """Write an answer as JSON; where the disk refuses, it is found out again next time."""
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_text(place, json.dumps(answer))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from assay.errors import OutputError
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_SUCH_PLACE = (
     errno.ENOTDIR,
     errno.EEXIST,
@@ -36,24 +37,19 @@ def output_errors(target: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = _errno(error)
-        if number in (errno.ENOSPC, errno.EDQUOT):
+        if number in DISK_FULL:
             raise OutputError(
                 "no space left on the device", where=target, mend="free some, or write elsewhere"
             ) from None
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise OutputError(
-                "no permission to write", where=target, mend="write elsewhere"
-            ) from None
-        if number in _NO_SUCH_PLACE or _is_about(error, target):
-            reason = os.strerror(number or errno.ENOENT)
-            raise OutputError(
-                f"cannot be written ({reason})", where=target, mend="write elsewhere"
-            ) from None
-        if isinstance(error, SafetensorError):
-            raise OutputError(
-                f"cannot be written ({error})", where=target, mend="write elsewhere"
-            ) from None
-        raise
+            what = "no permission to write"
+        elif number in _NO_SUCH_PLACE or _is_about(error, target):
+            what = f"cannot be written ({os.strerror(number or errno.ENOENT)})"
+        elif isinstance(error, SafetensorError):
+            what = f"cannot be written ({error})"
+        else:
+            raise
+        raise OutputError(what, where=target, mend="write elsewhere") from None
 
 
 def check_place(target: Path) -> None:
@@ -127,16 +123,37 @@ def whole_file(path: Path, *, lasting: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
+def made(directory: Path) -> Iterator[None]:
+    """A directory; what had to be made for it goes again where the block fails.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    missing = [place for place in (directory, *directory.parents) if not place.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for place in missing:
+            with suppress(OSError):  # Somebody else may have put something there.
+                place.rmdir()
+        raise
+
+
+@contextmanager
 def text_output(path: Path) -> Iterator[IO[str]]:
     """An open text file that stands at `path` when the block ends; its directory is made.
 
     Raises:
         OutputError: the system refuses.
     """
-    with output_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
+    with (
+        output_errors(path),
+        made(path.parent),
+        whole_file(path) as partial,
+        partial.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        yield file
 
 
 def write_text(path: Path, text: str) -> None:

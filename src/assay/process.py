@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
-import os
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
 _LARGEST_ALLOWED = 32 * 2**20
@@ -28,14 +27,6 @@ def settle() -> None:
     gc.set_threshold(*COLLECTED)
     atexit.register(gc.freeze)  # What is frozen is not searched.
     _keep_freed_memory()
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # Not on every system.
-        return os.cpu_count() or 1
 
 
 def share_one_heap() -> None:

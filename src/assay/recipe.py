@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from assay.config import Recipe, SourceConfig
 from assay.errors import ConfigError, together
@@ -51,6 +52,7 @@ class RecipeField:
     path: str
     type: str
     default: str
+    bounds: str
     description: str
 
 
@@ -258,7 +260,7 @@ def _nearest(key: Key) -> str | None:
 
 def _walk(schema: type[BaseModel], at: Key) -> Iterator[RecipeField]:
     for name, field in schema.model_fields.items():
-        inner = _inner_schema(field.annotation)
+        inner = inner_schema(field.annotation)
         if inner is not None:
             yield from _walk(inner, (*at, name))
         else:
@@ -266,20 +268,34 @@ def _walk(schema: type[BaseModel], at: Key) -> Iterator[RecipeField]:
                 path=".".join((*at, name)),
                 type=_name_of(field.annotation),
                 default="required" if field.is_required() else str(field.default),
+                bounds=_bounds_of(field),
                 description=field.description or "",
             )
 
 
-def _inner_schema(annotation: Any) -> type[BaseModel] | None:
+def inner_schema(annotation: Any) -> type[BaseModel] | None:
     """The nested model of a field: itself, in `X | None`, or as a list's element."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
         for option in typing.get_args(annotation):
-            if (inner := _inner_schema(option)) is not None:
+            if (inner := inner_schema(option)) is not None:
                 return inner
     return None
+
+
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+
+
+def _bounds_of(field: FieldInfo) -> str:
+    said = [
+        f"{words} {getattr(limit, name):g}"
+        for limit in field.metadata
+        for name, words in _BOUNDS.items()
+        if hasattr(limit, name)
+    ]
+    return ", ".join(said)
 
 
 def _name_of(annotation: Any) -> str:

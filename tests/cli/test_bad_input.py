@@ -397,7 +397,7 @@ CONFIGS = [
     case("a list as config", with_file("config.json", "[]"), "broken: its config.json"),
     case("a config that is not UTF-8", with_file("config.json", b"\xff"), "its config.json"),
     case("no model type", with_config(model_type=...), "broken: its config.json"),
-    case("an unknown model type", with_config(model_type="lama"), "broken: its config.json"),
+    case("an unknown model type", with_config(model_type="lama"), "has no architecture 'lama'"),
     case("a width that does not divide", with_config(hidden_size="x"), "broken"),
     case(
         "two labels",

@@ -58,7 +58,7 @@ def test_converting(name: str, to: str, place: Path) -> None:
 def test_auditing(place: Path) -> None:
     argv = ["audit", "rows.jsonl"]
     check_refused(limited(4096, *argv, "--output", "report", cwd=place), "report/report.html")
-    assert list((place / "report").iterdir()) == []
+    assert not (place / "report").exists()
     # 200 rows that stay are more than 4 KiB, and the list of those that go is short.
     with nothing_left_behind(place):
         check_refused(limited(4096, *argv, "--fix", "out.jsonl", cwd=place), "out.jsonl")

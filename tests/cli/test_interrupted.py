@@ -17,8 +17,12 @@ EVAL = ("eval", "--model", "MODEL", "--input", ROWS, "--output", OUT)
 BENCHMARK = (*EVAL, "--benchmark", "cvalues")
 PROBE = ("probe", "--model", "MODEL", "--input", ROWS, "--output", OUT, "--transform", "empty")
 WINDOW = "assay.evaluate.evaluator.score_window"
+VERSUS = ("versus", ROWS, ROWS, "--model", "MODEL", "--output", "new/out.json")
+COMPARE = ("compare", "done", "done", "--output", "new/out.json")
 WRITTEN = "assay.evaluate.outputs.sync"
 """The first of several files is whole, and stands beside its place."""
+ALONE = "assay.files.sync"
+"""So is the only one."""
 
 CASES: list[tuple[tuple[str, ...], str]] = [
     (EVAL, WINDOW),
@@ -27,12 +31,11 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (BENCHMARK, WRITTEN),
     (PROBE, WINDOW),
     (PROBE, WRITTEN),
-    (
-        ("versus", ROWS, ROWS, "--model", "MODEL", "--output", "out.json"),
-        "assay.evaluate.versus_command.score_or_refuse",
-    ),
-    (("compare", "done", "done", "--output", "out.json"), "assay.evaluate.compare.difference"),
-    (("merge", "ADAPTER", "--output", "merged"), "assay.model.merging.save_plain"),
+    (VERSUS, "assay.evaluate.versus_command.score_or_refuse"),
+    (VERSUS, ALONE),
+    (COMPARE, "assay.evaluate.compare.difference"),
+    (COMPARE, ALONE),
+    (("merge", "ADAPTER", "--output", "new/merged"), "assay.model.merging.save_plain"),
 ]
 
 

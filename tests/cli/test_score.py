@@ -347,7 +347,9 @@ def test_by_hand_prints_the_text_and_the_raw_reward(assay: Assay, score: Any, lo
         f"Sample:\n{chatml('Why?', REJECTED)}\nreward score: [[{second}]]\n"
     )
     squashed = assay(*hand, "--transform", "sigmoid").out.splitlines()
-    assert f"reward score: [[{first}]]" in squashed
+    (told,) = [line for line in squashed if line.startswith("reward score: ")]
+    # One answer less beside it: last bits may be others.
+    assert float(told.removeprefix("reward score: [[").removesuffix("]]")) == pytest.approx(first)
     assert re.fullmatch(r"sigmoid: (0|1)(\.\d+)?(e-\d+)?", squashed[-1])
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from running import Assay, Models, cvalues_rows
 
+from assay.model.rounding import shortest
+
 WriteRows = Callable[..., Path]
 
 
@@ -113,7 +115,7 @@ def test_zscore_with_the_models_reference(
     by_hand = ("--prompt", "q", "--response", "a", "--transform", "temperature=0.5")
     printed = assay("score", "--model", model, *by_hand).out
     [raw] = re.findall(r"reward score: \[\[(.*)\]\]", printed)
-    assert printed.splitlines()[-1] == f"temperature: {float(raw) * 2}"
+    assert printed.splitlines()[-1] == f"temperature: {shortest(float(raw) * 2)}"
 
 
 def test_a_composite_reward(assay: Assay, models: Models, rows: Path, tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_answers_by_hand_as_a_row(assay: Assay, models: Models, tmp_path: Path) 
     [row] = lines_of(output)
     assert (row["prompt"], row["responses"]) == ("Why?", ["So.", "深"])
     assert row["assay"]["scores"] == rewards
-    assert row["assay"]["temperature"] == [reward * 2 for reward in rewards]
+    assert row["assay"]["temperature"] == [shortest(reward * 2) for reward in rewards]
     again = tmp_path / "again.jsonl"
     flags = ("--transform", "temperature=0.5", "--output", again)
     rows = output.with_name("rows.jsonl")

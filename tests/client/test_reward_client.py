@@ -492,6 +492,15 @@ def test_certificates_that_cannot_be_read(tmp_path: Any) -> None:
         RewardClient(CLOSED, ca_file=str(wrong)).rewards("p", ["a"])
 
 
+def test_a_server_without_tls_is_asked_for_it_once() -> None:
+    with scripted(plain) as server:
+        client = RewardClient(server.url.replace("http", "https"))
+        with client, pytest.raises(RewardError, match="ca_file") as refused:
+            client.rewards("p", ["a"])
+    assert "SSL" in refused.value.what
+    assert "asked" not in refused.value.what
+
+
 @pytest.mark.slow
 def test_the_client_needs_nothing_but_python_until_it_asks() -> None:
     code = (

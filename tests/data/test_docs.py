@@ -78,7 +78,7 @@ def group_of(folder: Path, row: object, format: str = "auto") -> Group:
 
 
 def test_every_template_is_shown_as_it_renders(tmp_path: Path, tiny_tokenizer: Any) -> None:
-    shown = re.findall(r"^`([\w-]+)` reads (.*?)\n\n```\n(.*?)\n```$", TEMPLATES, re.M | re.S)
+    shown = re.findall(r"^`([\w-]+)` reads (.*?)\n\n```text\n(.*?)\n```$", TEMPLATES, re.M | re.S)
     assert [name for name, _, _ in shown] == registered_templates()
     group = group_of(tmp_path, {"prompt": "q", "chosen": "a", "rejected": "b"})
     for name, about, text in shown:
@@ -94,8 +94,8 @@ def test_every_template_is_shown_as_it_renders(tmp_path: Path, tiny_tokenizer: A
 
 @pytest.mark.usefixtures("fresh_registries")
 def test_the_template_class_runs(tmp_path: Path, tiny_tokenizer: Any) -> None:
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", CLASSES, re.M | re.S)
-    assert [kind for kind, _ in blocks] == ["python", "json", "", ""]
+    blocks = re.findall(r"^```(\w*).*?\n(.*?)^```$", CLASSES, re.M | re.S)
+    assert [kind for kind, _ in blocks] == ["python", "json", "text", "bash"]
     code, row, text = (block for _, block in blocks[:3])
     (tmp_path / "qa.py").write_text(code)
     load_plugins([str(tmp_path / "qa.py")])
@@ -109,7 +109,7 @@ def test_the_template_class_runs(tmp_path: Path, tiny_tokenizer: Any) -> None:
 
 @pytest.mark.usefixtures("fresh_registries")
 def test_the_plug_in_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```$", FORMATS, re.M | re.S)
+    (code,) = re.findall(r'^```python title="mine.py"\n(.*?)^```$', FORMATS, re.M | re.S)
     (tmp_path / "mine.py").write_text(code)
     load_plugins([str(tmp_path / "mine.py")])
     group = group_of(tmp_path, {"ask": "q", "good": "a", "bad": "b"})

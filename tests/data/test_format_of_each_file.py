@@ -14,7 +14,7 @@ from assay.data.audit.signals import POSITION
 from assay.data.grouping import REPEATED
 from assay.data.loading import SkippedRow, SortedSource, load_groups
 from assay.data.records import Source
-from assay.data.scorable import SourceReader, scorable_rows
+from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
 from assay.data.writers import get_writer
 from assay.data.writers.converting import ConvertOptions, convert
@@ -88,7 +88,7 @@ def test_a_file_that_does_not_do_is_named(tmp_path: Path) -> None:
         load_groups([DataSource(path, label="safer")])
     with pytest.raises(DataError, match=r"c\.jsonl: holds rows of the format 'text'.*without com"):
         load_groups([DataSource(path)])
-    assert len(list(scorable_rows(DataSource(path)))) == 3
+    assert len(list(SourceReader(DataSource(path)))) == 3
 
 
 @pytest.mark.parametrize("group_by", ["prompt", "row"])
@@ -130,7 +130,7 @@ def test_one_pass_gives_pairs_as_they_come_and_ratings_at_the_end(tmp_path: Path
     rows = SortedSource(DataSource(path))
     lines = [str(row.source)[-9:] for row in rows if not isinstance(row, SkippedRow)]
     assert lines == ["b.jsonl:1", "a.jsonl:1"]
-    assert rows.formats == {f"{path}/a.jsonl": "helpsteer2", f"{path}/b.jsonl": "cvalues"}
+    assert rows.reader.formats == {f"{path}/a.jsonl": "helpsteer2", f"{path}/b.jsonl": "cvalues"}
 
 
 def test_audit_and_convert(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from assay.data.cells import Cell, literal, nested
 from assay.data.loading import load_groups
 from assay.data.records import Group, Message
 from assay.data.rows import BadRow
-from assay.data.scorable import scorable_rows
+from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
 from assay.errors import DataError
 
@@ -36,7 +36,7 @@ def groups(folder: Path, *rows: dict[str, object]) -> list[Group]:
         writer.writerows(
             [v if isinstance(v, str) else json.dumps(v) for v in row.values()] for row in rows
         )
-    found = [row[2] for row in scorable_rows(DataSource(str(path))) if isinstance(row, tuple)]
+    found = [row[2] for row in SourceReader(DataSource(str(path))) if isinstance(row, tuple)]
     assert len(found) == len(rows)
     return [group for group in found if isinstance(group, Group)]
 
@@ -244,6 +244,17 @@ def test_a_list_against_a_text_is_an_answer(tmp_path: Path) -> None:
     assert contents(group) == ["['a', 'b']", "a and b"]
 
 
+def test_one_response_of_a_cell_is_text_or_messages(tmp_path: Path) -> None:
+    answers: list[object] = ["42", "true", "", "[1] see", [{"role": "assistant", "content": "b"}]]
+    found = groups(tmp_path, *({"prompt": "q", "response": given} for given in answers))
+    assert [contents(group) for group in found] == [["42"], ["true"], [""], ["[1] see"], ["b"]]
+    path = tmp_path / "lists.csv"
+    path.write_text("prompt,response\nq,['a']\n")
+    (bad,) = SourceReader(DataSource(str(path)))
+    assert isinstance(bad, BadRow)
+    assert bad.what == "'response[0]' is text, not a message {'role': ..., 'content': ...}"
+
+
 def test_responses_of_a_cell(tmp_path: Path) -> None:
     found = groups(
         tmp_path,
@@ -255,7 +266,7 @@ def test_responses_of_a_cell(tmp_path: Path) -> None:
     printed = str(np.array(["a", "b"]))
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("prompt", "responses"), ("q", printed)])
-    (bad,) = scorable_rows(DataSource(str(path)))
+    (bad,) = SourceReader(DataSource(str(path)))
     assert isinstance(bad, BadRow)
     assert bad.what.startswith("'responses' is a list that cannot be read back")
     assert "json.dumps" in bad.mend

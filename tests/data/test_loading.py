@@ -15,7 +15,7 @@ from assay.data.formats import VerbatimText
 from assay.data.loading import LoadedData, SortedSource, load_groups, write_bad_rows
 from assay.data.records import Group
 from assay.data.rows import BadRow
-from assay.data.scorable import scorable_rows
+from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError, OutputError
@@ -221,7 +221,7 @@ def test_scoring_goes_on_behind_a_malformed_row(
     tmp_path: Path, good: JsonObject, bad: object, what: str, mend: str
 ) -> None:
     path = write(tmp_path, good, bad, good)
-    first, middle, last = scorable_rows(DataSource(path))
+    first, middle, last = SourceReader(DataSource(path))
     assert isinstance(first, tuple)
     assert isinstance(last, tuple)
     assert isinstance(middle, BadRow)
@@ -315,7 +315,7 @@ def test_rated_rows_are_compared_whatever_groups_them(
     assert f"{path}: no usable row is left of 4 (no rating: 2, " in error_of(
         DataSource(path, label="verbosity")
     )
-    scored = [row for row in scorable_rows(DataSource(path)) if isinstance(row, tuple)]
+    scored = [row for row in SourceReader(DataSource(path)) if isinstance(row, tuple)]
     assert [len(row[2].responses) for row in scored if isinstance(row[2], Group)] == [1] * 4
 
 
@@ -350,7 +350,7 @@ def test_ties_stay_ties(tmp_path: Path) -> None:
 
 
 def test_scoring_a_file_of_no_known_format_ends_with_an_error(tmp_path: Path) -> None:
-    rows = scorable_rows(DataSource(write(tmp_path, {"question": "a"})))
+    rows = iter(SourceReader(DataSource(write(tmp_path, {"question": "a"}))))
     assert isinstance(next(rows), BadRow)
     with pytest.raises(DataError, match=r"jsonl:1: no known format has the fields of this row"):
         next(rows)
@@ -405,12 +405,12 @@ def test_a_missing_file_is_said_before_any_is_read(
 
 def test_scorable_rows_keep_order_fields_and_identical_answers(tmp_path: Path) -> None:
     rows = [pair("q", "a", "a", id=1), pair("q", "", "b", id=2)]
-    found = list(scorable_rows(DataSource(write(tmp_path, *rows))))
+    found = list(SourceReader(DataSource(write(tmp_path, *rows))))
     assert all(isinstance(row, tuple) for row in found)
     assert [row[1] for row in found if isinstance(row, tuple)] == rows
     groups = [row[2] for row in found if isinstance(row, tuple)]
     assert all(isinstance(group, Group) and len(group.responses) == 2 for group in groups)
-    (text,) = scorable_rows(DataSource(write(tmp_path, {"text": "t"}, name="t.jsonl")))
+    (text,) = SourceReader(DataSource(write(tmp_path, {"text": "t"}, name="t.jsonl")))
     assert isinstance(text, tuple)
     assert isinstance(text[2], VerbatimText)
 

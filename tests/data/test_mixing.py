@@ -8,51 +8,56 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.mixing import Share, is_held_out, mixed
+from assay.config import SourceConfig
+from assay.data.mixing import is_held_out, mixed
 from assay.errors import ConfigError
 
 
-def taken(sizes: list[int], *shares: Share, seed: int = 0) -> list[int]:
+def share(path: str, **part: float) -> SourceConfig:
+    return SourceConfig.model_validate({"path": path} | part)
+
+
+def taken(sizes: list[int], *shares: SourceConfig, seed: int = 0) -> list[int]:
     return [len(indices) for indices in mixed(sizes, shares, seed)]
 
 
 def test_without_a_share_all_is_taken_in_order() -> None:
-    assert mixed([3, 2], [Share("a"), Share("b")], 7) == [[0, 1, 2], [0, 1]]
+    assert mixed([3, 2], [share("a"), share("b")], 7) == [[0, 1, 2], [0, 1]]
 
 
 def test_counts_and_proportions() -> None:
-    shares = Share("a", count=4), Share("b", proportion=0.25), Share("c")
+    shares = share("a", count=4), share("b", proportion=0.25), share("c")
     assert taken([10, 10, 3], *shares) == [4, 2, 3]  # 2.5 is rounded to the even number.
     assert taken([10, 3, 3], *shares) == [4, 1, 3]  # A small proportion takes one at least.
 
 
 def test_weights_make_the_largest_mixture_without_repeats() -> None:
     # 1 : 3 of 100 and 60: b is used up by 60, a gives 20.
-    assert taken([100, 60], Share("a", weight=1), Share("b", weight=3)) == [20, 60]
-    assert taken([100, 60], Share("a", weight=2), Share("b", weight=6)) == [20, 60]
-    assert taken([5, 60], Share("a", weight=1), Share("b", weight=3)) == [5, 15]
+    assert taken([100, 60], share("a", weight=1), share("b", weight=3)) == [20, 60]
+    assert taken([100, 60], share("a", weight=2), share("b", weight=6)) == [20, 60]
+    assert taken([5, 60], share("a", weight=1), share("b", weight=3)) == [5, 15]
     # 0.06 of a group is one: a source that is named is not left out in silence.
-    assert taken([100, 6], Share("a", weight=1), Share("b", weight=100)) == [1, 6]
+    assert taken([100, 6], share("a", weight=1), share("b", weight=100)) == [1, 6]
 
 
 def test_a_mixture_of_a_source_without_groups_is_an_error() -> None:
     with pytest.raises(ConfigError, match="b has no group, so that a mixture by weights"):
-        mixed([5, 0], [Share("a", weight=1), Share("b", weight=1)], 0)
-    assert mixed([2, 0], [Share("a"), Share("b", proportion=0.5)], 0) == [[0, 1], []]
+        mixed([5, 0], [share("a", weight=1), share("b", weight=1)], 0)
+    assert mixed([2, 0], [share("a"), share("b", proportion=0.5)], 0) == [[0, 1], []]
 
 
 def test_a_count_above_the_source_is_an_error() -> None:
     with pytest.raises(ConfigError, match="b has 3 groups, fewer than count: 4; lower count to 3"):
-        mixed([5, 3], [Share("a"), Share("b", count=4)], 0)
+        mixed([5, 3], [share("a"), share("b", count=4)], 0)
 
 
 def test_a_draw_is_of_its_seed_and_place() -> None:
-    one = mixed([50, 50], [Share("a", count=9), Share("b", count=9)], 1)
-    assert one == mixed([50, 50], [Share("x", count=9), Share("y", count=9)], 1)
+    one = mixed([50, 50], [share("a", count=9), share("b", count=9)], 1)
+    assert one == mixed([50, 50], [share("x", count=9), share("y", count=9)], 1)
     assert one[0] != one[1]
-    assert one != mixed([50, 50], [Share("a", count=9), Share("b", count=9)], 2)
+    assert one != mixed([50, 50], [share("a", count=9), share("b", count=9)], 2)
     # What stands beside does not change it.
-    assert one[0] == mixed([50, 9], [Share("a", count=9), Share("b")], 1)[0]
+    assert one[0] == mixed([50, 9], [share("a", count=9), share("b")], 1)[0]
 
 
 @given(
@@ -64,7 +69,7 @@ def test_mixtures_hold_each_group_once_in_proportion(
     sizes: list[int], weights: list[float], seed: int
 ) -> None:
     weights = weights[: len(sizes)]
-    found = mixed(sizes, [Share("s", weight=weight) for weight in weights], seed)
+    found = mixed(sizes, [share("s", weight=weight) for weight in weights], seed)
     scale = min(size / weight for size, weight in zip(sizes, weights, strict=True))
     for indices, size, weight in zip(found, sizes, weights, strict=True):
         assert indices == sorted(set(indices))

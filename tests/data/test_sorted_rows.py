@@ -57,7 +57,7 @@ def test_each_row_is_in_one_place(undecided: DataSource, usable_only: bool) -> N
     assert isinstance(first, Group)
     assert second == SkippedRow(Source(undecided.path, 2), EVEN)
     assert isinstance(third, BadRow)
-    assert (rows.format, rows.num_rows) == ("undecided", 3)
+    assert (rows.reader.format, rows.num_rows) == ("undecided", 3)
     assert load_groups([undecided], on_bad_row="skip").counts() == {EVEN: 1, "bad row": 1}
 
 

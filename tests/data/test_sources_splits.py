@@ -123,6 +123,13 @@ def test_a_folder_is_a_configuration_without_a_card(tmp_path: Path) -> None:
     assert found(folder) == {"train": ["harmless/train.jsonl", "helpful/train.jsonl"]}
 
 
+def test_a_card_that_means_nothing_stops_nothing(tmp_path: Path) -> None:
+    folder = upload(tmp_path, "test.jsonl", card="configs: [{data_files: '*'}]\ndate: 2024-02-30")
+    assert found(folder) == {"test": ["test.jsonl"]}
+    upload(tmp_path, card="configs: [{data_files: [{split: [a], path: '*'}]}]")
+    assert found(folder) == {"['a']": ["test.jsonl"]}
+
+
 @pytest.mark.parametrize("pattern", ["../*.jsonl", "/etc/*", "missing/*.json"])
 def test_a_card_reaches_nothing_outside(tmp_path: Path, pattern: str) -> None:
     upload(tmp_path, "outside.jsonl")

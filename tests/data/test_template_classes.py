@@ -15,7 +15,7 @@ from assay.data.loading import load_groups
 from assay.data.plugins import load_plugins
 from assay.data.records import Group, Message
 from assay.data.rendering import Renderer
-from assay.data.scorable import scorable_rows
+from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
 from assay.data.template_classes import EQUAL, is_template_class, register_template
 from assay.data.templates import resolve_template
@@ -230,7 +230,7 @@ def test_check_equal_is_asked_before_the_texts_are_made(tmp_path: Path) -> None:
     assert data.counts() == {EQUAL: 2, "bad row": 1}
     assert data.bad_rows[0].source.line == 4
     # Whoever only scores still has the answers of a tie, and no preference.
-    found = [row[2] for row in scorable_rows(source) if isinstance(row, tuple)]
+    found = [row[2] for row in SourceReader(source) if isinstance(row, tuple)]
     groups = [group for group in found if isinstance(group, Group)]
     assert [len(group.responses) for group in groups] == [2, 0, 2]
     assert [len(group.comparisons) for group in groups] == [1, 0, 0]
@@ -282,7 +282,7 @@ def test_a_class_that_only_scores(tmp_path: Path) -> None:
 
     register_template("scores")(Scores)
     path = rows(tmp_path / "a.jsonl", '{"q": "x", "a": "y"}')
-    ((_, _, group),) = scorable_rows(DataSource(path, format="scores"))
+    ((_, _, group),) = SourceReader(DataSource(path, format="scores"))
     assert isinstance(group, Group)
     assert group.responses[0].messages == (Message("assistant", "y"),)
     assert "without comparisons" in reads(path, "scores")

@@ -305,7 +305,7 @@ def test_every_row_is_scored_or_counted_as_skipped(
     assert num_rows == 92
     assert evaluation.metrics["num_comparisons"] == len(evaluation.comparisons) == 90
     assert evaluation.metrics["num_comparisons"] + len(evaluation.skipped) == num_rows
-    assert sum(evaluation.skipped_counts.values()) == 2
+    assert len(evaluation.skipped) == 2
     assert evaluation.metrics["num_prompts"] == 30
 
     results = write_evaluation(evaluation, tmp_path / "out", {"model": "m"})
@@ -389,7 +389,7 @@ def test_labelled_ties_are_skipped_and_counted(model: RewardModel) -> None:
     evaluation = evaluate_groups(model, data)
     assert evaluation.metrics["num_comparisons"] == 3
     assert evaluation.metrics["num_prompts"] == 2
-    assert evaluation.skipped_counts == {"labelled tie": 2}
+    assert [row.reason for row in evaluation.skipped] == ["labelled tie"] * 2
     assert [str(row.source) for row in evaluation.skipped] == ["f.jsonl:1", "f.jsonl:2"]
 
 

@@ -17,7 +17,7 @@ from assay.data.records import Comparison, Outcome, Ranking
 from assay.errors import DataError
 from assay.losses import Pairs, Stages, bradley_terry, objective_of, plackett_luce
 from assay.losses.plackett_luce import TieModel
-from assay.losses.rankings import rankings_of
+from assay.losses.ranking import rankings_of
 
 BOTH: tuple[TieModel, ...] = ("breslow", "orders")
 every_model = pytest.mark.parametrize("ties", BOTH)

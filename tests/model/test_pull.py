@@ -15,10 +15,11 @@ import pytest
 from pull_process import pull_environment, run_pull, start_pulls
 from pull_samples import TEMPLATE, build_wheel
 
+from assay.cache import cache_dir
 from assay.errors import PullError
 from assay.fetch import placing
 from assay.fetch.record import RECORD_NAME, card_licence, chat_template
-from assay.model.pull import cache_dir, cached_model, package_index, pull
+from assay.model.pull import cached_model, package_index, pull
 from assay.model.pull.catalog import CATALOG, PackagedModel
 
 SMOLLM = "smollm2-135m-instruct"
@@ -339,6 +340,8 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("---\r\nlicense: mit\r\n---\r\n", "mit"),
         ("---\nlanguage: en\n---\n", "unknown"),
         ("---\n: [broken\n---\n", "unknown"),
+        ("---\nlicense: mit\ndate: 2024-02-30\n---\n", "unknown"),
+        (f"---\nlicense: mit\ntags: {'[' * 9999}\n---\n", "unknown"),
         ("# No metadata\n---\nlicense: mit\n---\n", "unknown"),
         ("", "unknown"),
     ],

@@ -278,6 +278,12 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
 
 
+def quantised(config: Path) -> None:
+    """What a program that is not installed here would have written."""
+    said = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    config.write_text(json.dumps(json.loads(config.read_text()) | said))
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -293,7 +299,11 @@ def truncate(path: Path) -> None:
         ),
         (
             lambda d: (d / "config.json").write_text('{"model_type": "none"}'),
-            "config.json cannot be read",
+            "has no architecture 'none'.* register its classes in a plug-in",
+        ),
+        (
+            lambda d: quantised(d / "config.json"),
+            "its weights need another package.* take the model that is not quantised",
         ),
         (lambda d: (d / "tokenizer.json").write_text("{"), "no readable tokenizer"),
         (lambda d: (d / METADATA_FILE).write_text("[]"), "not readable metadata"),
@@ -596,13 +606,18 @@ def test_an_encoder_keeps_its_own_head_and_comes_back_whole(
     trained = scores(model.eval())
     assert trained != before
     plain = load_reward_model(str(saved(model, tmp_path / "plain")))
-    if lora is None:
-        assert scores(plain) == trained
-        return
     assert scores(plain) == pytest.approx(trained, abs=1e-5)
+    if lora is None:
+        # Last bits of rewards may depend on where weights lie in memory (MKL on AMD).
+        back = plain.classifier.state_dict()
+        weights = model.classifier.state_dict()
+        assert back.keys() == weights.keys()
+        assert all(torch.equal(back[key], weights[key]) for key in back)
+        return
     (tmp_path / "adapter").mkdir()
     save_adapter(model, tmp_path / "adapter")
-    assert scores(load_reward_model(str(tmp_path / "adapter"))) == trained
+    adapted = load_reward_model(str(tmp_path / "adapter"))
+    assert scores(adapted) == pytest.approx(trained, abs=1e-5)
 
 
 # Padding of tokenizers of all kinds

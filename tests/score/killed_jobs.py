@@ -50,14 +50,15 @@ def run(job: dict[str, Any]) -> None:
     """Score a file as the command would, with small windows."""
     from assay.data.sources import DataSource
     from assay.model.loading import load_reward_model
-    from assay.score.files import ScoreOptions, score_file
+    from assay.score.files import ScoreOptions, score_source
+    from assay.score.rewarder import OneModel
     from assay.score.shards import Shard
 
     model = load_reward_model(job["model"])
     if job["death"] is not None:
         die_at(Death(**job["death"]))
     options = ScoreOptions(on_bad_row="skip", window=job["window"], shard=Shard.parse(job["shard"]))
-    score_file(model, "m", DataSource(job["input"]), Path(job["output"]), options)
+    score_source(OneModel(model, "m"), DataSource(job["input"]), Path(job["output"]), options)
 
 
 def serve() -> None:

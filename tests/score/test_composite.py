@@ -93,7 +93,7 @@ def test_of_several_fixed_numbers_the_first_counts(tmp_path: Path) -> None:
 
 WRONG: dict[str, tuple[str, Sequence[str]]] = {
     "no models": ("length: {per_character: 1}", ["r.yaml: 'models' is missing", "add it"]),
-    "an empty list": ("models: []", ["r.yaml:1: models: ", "at least 1"]),
+    "an empty list": ("models: []", ["r.yaml:1: 'models' is empty; name one or more"]),
     "a list": ("- a", ["r.yaml: holds no reward"]),
     "nothing": ("", ["r.yaml: holds no reward"]),
     "a wrong key": (

@@ -17,7 +17,7 @@ from assay.data.sources import DataSource
 from assay.errors import AssayError, ConfigError, DataError, OutputError
 from assay.model.reward_model import RewardModel
 from assay.score import files
-from assay.score.files import ScoreOptions, ScoreSummary, check_job_output, score_file
+from assay.score.files import ScoreOptions, ScoreSummary, check_job_output, score_source
 from assay.score.lines import Layout
 from assay.score.merging import merge_shards
 from assay.score.parts import Parts
@@ -65,7 +65,7 @@ def bad_rows(rows: DataSource, tmp_path_factory: pytest.TempPathFactory) -> Data
 @pytest.fixture(scope="module")
 def whole(model: RewardModel, rows: DataSource, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     output = tmp_path_factory.mktemp("whole") / "o.jsonl"
-    score_file(model, "m", rows, output, SMALL)
+    score_source(OneModel(model, "m"), rows, output, SMALL)
     return output.read_bytes()
 
 
@@ -88,7 +88,7 @@ def break_off(
     model: RewardModel, source: DataSource, output: Path, options: ScoreOptions = SMALL
 ) -> None:
     with pytest.raises(BrokenOff):
-        score_file(model, "m", source, output, options, Breaks(10))
+        score_source(OneModel(model, "m"), source, output, options, Breaks(10))
     assert len(list(Parts(output).path.glob("window-*"))) == 2
     assert not output.exists()
 
@@ -118,7 +118,7 @@ def test_windows_do_not_influence_one_another(
     model: RewardModel, rows: DataSource, whole: bytes, tmp_path: Path
 ) -> None:
     limited = replace(SMALL, limit=10)
-    score_file(model, "m", rows, tmp_path / "o.jsonl", limited)
+    score_source(OneModel(model, "m"), rows, tmp_path / "o.jsonl", limited)
     assert whole.startswith((tmp_path / "o.jsonl").read_bytes())
 
 
@@ -130,7 +130,7 @@ def test_equal_texts_of_a_window_are_computed_once(model: RewardModel, tmp_path:
     for limit in (1, 4):
         output = tmp_path / f"{limit}.jsonl"
         options = ScoreOptions(limit=limit)
-        summary = score_file(model, "m", DataSource(str(path)), output, options)
+        summary = score_source(OneModel(model, "m"), DataSource(str(path)), output, options)
         computed.append((summary.tokens, summary.computed))
     (tokens, once), all_of_them = computed
     assert all_of_them == (4 * tokens, once)
@@ -149,7 +149,7 @@ def test_a_job_goes_on_where_it_was(
     assert caplog.messages == []
     counts = Counts()
     before = model.computed.tokens
-    summary = score_file(model, "m", rows, output, SMALL, counts)
+    summary = score_source(OneModel(model, "m"), rows, output, SMALL, counts)
     assert output.read_bytes() == whole
     assert counts.begun == (ROWS, 10)
     told = "going on with a job that was broken off: 10 of 23 rows are done"
@@ -167,7 +167,7 @@ def test_a_torn_part_is_done_again(
     part = Parts(output).path / "window-0000001.jsonl"
     part.write_bytes(part.read_bytes()[:-9])
     counts = Counts()
-    score_file(model, "m", rows, output, SMALL, counts)
+    score_source(OneModel(model, "m"), rows, output, SMALL, counts)
     assert counts.begun == (ROWS, 5)
     assert output.read_bytes() == whole
 
@@ -192,7 +192,7 @@ def test_parts_of_other_settings_are_refused(
     break_off(model, rows, output)
     change, says = OTHERS[name]
     with pytest.raises(OutputError) as refused:
-        score_file(model, "m", rows, output, change(SMALL))
+        score_source(OneModel(model, "m"), rows, output, change(SMALL))
     assert f"o.jsonl.parts: holds parts of another job ({says}" in str(refused.value)
     assert "--overwrite" in str(refused.value)
     assert len(list(Parts(output).path.glob("window-*"))) == 2
@@ -209,16 +209,16 @@ def test_parts_of_another_model_or_input_are_refused_or_overwritten(
     break_off(model, source, output)
     copy.write_bytes(Path(rows.path).read_bytes())
     with pytest.raises(OutputError, match=r"another job \(the rows of --input are others\);"):
-        score_file(model, "m", source, output, SMALL)
+        score_source(OneModel(model, "m"), source, output, SMALL)
     weight = model.head_weight
     assert weight is not None
     with torch.no_grad():
         weight.mul_(2)
     with pytest.raises(OutputError, match="the weights are others; the rows of --input are others"):
-        score_file(model, "m", source, output, SMALL)
+        score_source(OneModel(model, "m"), source, output, SMALL)
     with torch.no_grad():
         weight.div_(2)
-    score_file(model, "m", source, output, replace(SMALL, overwrite=True))
+    score_source(OneModel(model, "m"), source, output, replace(SMALL, overwrite=True))
     assert output.read_bytes() == whole
 
 
@@ -244,12 +244,12 @@ def test_an_input_is_never_overwritten(name: str, model: RewardModel, tmp_path: 
     options = replace(SMALL, overwrite=True, on_bad_row="skip")
     for source in (str(rows), f"{folder}/r*.jsonl"):
         with pytest.raises(OutputError, match="is the input"):
-            score_file(model, "m", DataSource(source), output, options)
+            score_source(OneModel(model, "m"), DataSource(source), output, options)
     # Nor is it by the file of its bad rows.
     aside = folder / "o.jsonl.bad.jsonl"
     rows.rename(aside)
     with pytest.raises(OutputError, match="is the input"):
-        score_file(model, "m", DataSource(str(aside)), folder / "o.jsonl", options)
+        score_source(OneModel(model, "m"), DataSource(str(aside)), folder / "o.jsonl", options)
     assert aside.read_text() == text
 
 
@@ -280,14 +280,14 @@ def test_rows_by_a_pipe_are_gone_on_with_or_refused(
 
     whole, output = tmp_path / "whole.jsonl", tmp_path / "o.jsonl"
     pipe(data)
-    score_file(model, "m", stdin, whole, SMALL)
+    score_source(OneModel(model, "m"), stdin, whole, SMALL)
     pipe(data)
     break_off(model, stdin, output)
     pipe(data.replace(b"Why 7?", b"How 7?"))
     with pytest.raises(DataError, match="its rows 6 and following are not those"):
-        score_file(model, "m", stdin, output, SMALL)
+        score_source(OneModel(model, "m"), stdin, output, SMALL)
     pipe(data)
-    score_file(model, "m", stdin, output, SMALL)
+    score_source(OneModel(model, "m"), stdin, output, SMALL)
     assert output.read_bytes() == whole.read_bytes()
 
 
@@ -303,7 +303,7 @@ def test_other_circumstances_are_warned_of(
     break_off(model, rows, output)
     now = circumstances()
     monkeypatch.setattr(files, "circumstances", lambda: now | {"threads": 64})
-    score_file(model, "m", rows, output, SMALL)
+    score_source(OneModel(model, "m"), rows, output, SMALL)
     [told] = [line.getMessage() for line in caplog.records if "circumstances" in line.getMessage()]
     assert f"(threads was {now['threads']}, is 64): the last bits of rewards may differ" in told
     assert output.read_bytes() == whole
@@ -316,7 +316,7 @@ def test_two_jobs_do_not_write_one_output(
     with Parts(output).kept():
         for options in (SMALL, replace(SMALL, overwrite=True)):
             with pytest.raises(OutputError, match="another job is writing it"):
-                score_file(model, "m", rows, output, options)
+                score_source(OneModel(model, "m"), rows, output, options)
             assert Parts(output).path.exists(), "it is the first job's, which has no window yet"
 
 
@@ -331,9 +331,9 @@ def test_a_job_leaves_the_parts_of_one_that_runs(
         Parts(output).kept(),
         pytest.raises(OutputError, match="another job is writing it"),
     ):
-        score_file(model, "m", rows, output, other)
+        score_source(OneModel(model, "m"), rows, output, other)
     assert {path: path.read_bytes() for path in Parts(output).path.iterdir()} == before
-    score_file(model, "m", rows, output, SMALL)
+    score_source(OneModel(model, "m"), rows, output, SMALL)
     assert output.read_bytes() == whole
 
 
@@ -345,9 +345,9 @@ def test_windows_of_nobody_knows_what_are_not_taken_over(
     break_off(model, rows, output, with_more)
     (Parts(output).path / "manifest.json").write_text("")
     with pytest.raises(OutputError, match="its manifest cannot be read; add --overwrite"):
-        score_file(model, "m", rows, output, SMALL)
+        score_source(OneModel(model, "m"), rows, output, SMALL)
     assert len(list(Parts(output).path.glob("window-*"))) == 2
-    score_file(model, "m", rows, output, replace(SMALL, overwrite=True))
+    score_source(OneModel(model, "m"), rows, output, replace(SMALL, overwrite=True))
     assert output.read_bytes() == whole
 
 
@@ -369,7 +369,7 @@ def test_what_another_job_has_done_meanwhile_is_not_lost(
 
     monkeypatch.setattr(files._Job, "_prepared", prepared)
     with pytest.raises(OutputError, match="another job has written it meanwhile"):
-        score_file(model, "m", rows, output, SMALL)
+        score_source(OneModel(model, "m"), rows, output, SMALL)
     assert len(list(Parts(output).path.glob("window-*"))) == 2
 
 
@@ -380,7 +380,7 @@ def test_an_output_that_is_there_is_refused(
     output.write_bytes(b"kept")
     with pytest.raises(OutputError, match="is there already"):
         check_job_output(output, overwrite=False)
-    score_file(model, "m", rows, output, replace(SMALL, overwrite=True))
+    score_source(OneModel(model, "m"), rows, output, replace(SMALL, overwrite=True))
     assert output.read_bytes() == whole
 
 
@@ -393,9 +393,11 @@ def test_rows_in_are_rows_out_and_rejects(
 ) -> None:
     output = tmp_path / "o.jsonl"
     with pytest.raises(DataError, match="3 bad rows"):
-        score_file(model, "m", bad_rows, output, SMALL)
+        score_source(OneModel(model, "m"), bad_rows, output, SMALL)
     assert not list(tmp_path.iterdir())
-    summary = score_file(model, "m", bad_rows, output, replace(SMALL, on_bad_row="skip"))
+    summary = score_source(
+        OneModel(model, "m"), bad_rows, output, replace(SMALL, on_bad_row="skip")
+    )
     assert told(summary) == (20, 40, 3)
     assert output.read_bytes().count(b"\n") == 20
     aside = summary.bad_rows_file
@@ -411,7 +413,7 @@ def shards_of(
     for index in range(1, count + 1):
         outputs.append(folder / f"{index}.jsonl")
         chosen = replace(SMALL, shard=Shard(index, count), **options)
-        score_file(model, "m", source, outputs[-1], chosen)
+        score_source(OneModel(model, "m"), source, outputs[-1], chosen)
     return outputs
 
 
@@ -420,7 +422,7 @@ def test_shards_merge_to_what_one_job_writes(
     count: int, model: RewardModel, bad_rows: DataSource, tmp_path: Path
 ) -> None:
     single, merged = tmp_path / "single.jsonl", tmp_path / "merged.jsonl"
-    one = score_file(model, "m", bad_rows, single, replace(SMALL, on_bad_row="skip"))
+    one = score_source(OneModel(model, "m"), bad_rows, single, replace(SMALL, on_bad_row="skip"))
     shards = shards_of(model, bad_rows, tmp_path, count, on_bad_row="skip")
     all_of_them = merge_shards(shards[::-1], merged, overwrite=False)
     assert merged.read_bytes() == single.read_bytes()
@@ -451,7 +453,9 @@ def test_shards_that_are_not_one_job_are_refused(
     half, _ = shards_of(model, rows, tmp_path / "of-two", 2)
     assert "of 3 shards, of 2" in refused(first, half)
     longer = tmp_path / "longer.jsonl"
-    score_file(model, "m", rows, longer, replace(SMALL, shard=Shard(2, 3), max_length=99))
+    score_source(
+        OneModel(model, "m"), rows, longer, replace(SMALL, shard=Shard(2, 3), max_length=99)
+    )
     assert "(--max-length was not given, is 99)" in refused(first, longer, third)
     assert "no shard's output" in refused(first, Path(rows.path), third)
     third.write_bytes(third.read_bytes().replace(b"Why", b"How", 1))
@@ -470,14 +474,16 @@ def test_parquet_holds_what_the_lines_hold(
     from pyarrow.parquet import ParquetFile, read_table
 
     output = tmp_path / "o.parquet"
-    score_file(model, "m", rows, output, SMALL)
+    score_source(OneModel(model, "m"), rows, output, SMALL)
     assert read_table(output).to_pylist() == [json.loads(line) for line in whole.splitlines()]
     assert ParquetFile(output).num_row_groups == 5
     shards = shards_of(model, rows, tmp_path, 2)
     merge_shards(shards, tmp_path / "merged.parquet", overwrite=False)
     assert (tmp_path / "merged.parquet").read_bytes() == output.read_bytes()
     with pytest.raises(ConfigError, match="a shard's output is JSON lines"):
-        score_file(model, "m", rows, tmp_path / "s.parquet", replace(SMALL, shard=Shard(1, 2)))
+        score_source(
+            OneModel(model, "m"), rows, tmp_path / "s.parquet", replace(SMALL, shard=Shard(1, 2))
+        )
 
 
 def test_columns_widen_over_windows_and_strange_ones_are_refused(
@@ -494,11 +500,11 @@ def test_columns_widen_over_windows_and_strange_ones_are_refused(
 
     output = tmp_path / "o.parquet"
     options = replace(SMALL, window=2, overwrite=True)
-    score_file(model, "m", write(None, None, 1, 2, 0.5, None), output, options)
+    score_source(OneModel(model, "m"), write(None, None, 1, 2, 0.5, None), output, options)
     assert read_table(output)["x"].to_pylist() == [None, None, 1.0, 2.0, 0.5, None]
     for values in ((1, 2, "three", None), ({}, {}, {}, {})):
         with pytest.raises(OutputError) as refused:
-            score_file(model, "m", write(*values), tmp_path / "p.parquet", options)
+            score_source(OneModel(model, "m"), write(*values), tmp_path / "p.parquet", options)
         assert "p.parquet: a column has no one type that Parquet can hold" in str(refused.value)
         Parts(tmp_path / "p.parquet").remove()
 
@@ -508,7 +514,7 @@ def test_other_kinds_of_files_are_not_written(
     name: str, model: RewardModel, rows: DataSource, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=r"\.jsonl or \.parquet"):
-        score_file(model, "m", rows, tmp_path / name, SMALL)
+        score_source(OneModel(model, "m"), rows, tmp_path / name, SMALL)
 
 
 def test_a_stream_hands_on_window_by_window(

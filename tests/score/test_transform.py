@@ -28,6 +28,12 @@ def test_values(text: str, reward: float, expected: float) -> None:
     assert parse_transform(text)(reward) == pytest.approx(expected, abs=1e-15)
 
 
+def test_a_temperature_gives_the_digits_of_a_float32() -> None:
+    # As float64 11.999999999999998 and 3.666666666666667.
+    assert parse_transform("temperature=0.1")(1.2) == 12.0
+    assert parse_transform("temperature=0.3")(1.1) == 3.6666667
+
+
 def test_the_logistic_function_does_not_overflow() -> None:
     assert probability(1e6) == 1.0
     assert probability(-1e6) == 0.0

@@ -39,6 +39,7 @@ from assay.model.reward_model import RewardModel
 from assay.model.rewards import score_sequences
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import train_step
+from assay.train.strategy.single import Single
 
 STORED = Path(__file__).with_name("counted_work.json")
 MAX_TOKENS = 300
@@ -125,7 +126,7 @@ def prepared(kind: str, engine: EngineName) -> tuple[RewardModel, Callable[[], o
         model.train()
 
         def run() -> object:
-            return train_step(model, groups, optimizer, schedule, recipe, MAX_TOKENS)
+            return train_step(Single(model, optimizer), groups, schedule, recipe, MAX_TOKENS)
 
     run()
     return model, run

@@ -34,6 +34,7 @@ from assay.model.reward_model import RewardModel
 from assay.model.twin import twin_of
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import train_step
+from assay.train.strategy.single import Single
 
 sys.path.append(str(Path(__file__).parents[1] / "model"))
 from families import FALLBACK, OBSTACLES, PACKABLE, small_config
@@ -121,7 +122,7 @@ def ours(model: RewardModel) -> list[float]:
     optimizer = build_optimizer(model.named_parameters(), checked.train)
     schedule = build_schedule(optimizer, checked.train, STEPS)
     results = [
-        train_step(model, batch(step), optimizer, schedule, checked, BUDGET)
+        train_step(Single(model, optimizer), batch(step), schedule, checked, BUDGET)
         for step in range(STEPS)
     ]
     assert all(result.num_packs > 1 for result in results)

@@ -240,7 +240,7 @@ def test_what_is_not_kept_is_computed(make: MakeRecipe, tiny_base: Path, tmp_pat
     from assay.data.encoding import EncodedData, EncodedGroup
     from assay.data.formats.building import answer, row_group
     from assay.data.records import Message, Source
-    from assay.model.hidden import HiddenBatch
+    from assay.model.batch import HiddenBatch
     from assay.model.loading import build_for_training
     from assay.model.rewards import score_sequences
     from assay.train.plan import Plan

@@ -27,7 +27,8 @@ from assay.model.merging import merge
 from assay.model.metadata import METADATA_FILE
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
-from assay.score.files import ScoreOptions, score_file
+from assay.score.files import ScoreOptions, score_source
+from assay.score.rewarder import OneModel
 from assay.train.loop import train
 from assay.train.objective import prepare_objective
 
@@ -106,7 +107,7 @@ def test_scoring_gives_what_the_members_say_beside_the_same_rewards(
     source = DataSource(str(write_lines(tmp_path / "rows.jsonl", list(rows))))
 
     def scored(output: str) -> list[dict[str, Any]]:
-        score_file(model, "m", source, tmp_path / output, ScoreOptions())
+        score_source(OneModel(model, "m"), source, tmp_path / output, ScoreOptions())
         lines = (tmp_path / output).read_text(encoding="utf-8").splitlines()
         return [json.loads(line)["assay"] for line in lines]
 

@@ -33,6 +33,7 @@ from assay.model.twin import twin_of
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
 from assay.train.step import StepResult, train_step
+from assay.train.strategy.single import Single
 from tests.conftest import no_metadata
 
 pytestmark = pytest.mark.slow
@@ -165,7 +166,9 @@ def train(groups: Sequence[EncodedGroup], run: Run) -> Trained:
     for step in range(STEPS):
         batch = [groups[index] for index in plan.groups_of(step)]
         batch = batch[::-1] if run.turned else batch
-        results.append(train_step(model, batch, optimizer, schedule, settings, run.max_tokens))
+        results.append(
+            train_step(Single(model, optimizer), batch, schedule, settings, run.max_tokens)
+        )
     return Trained(weights(model) - before, results)
 
 
@@ -232,7 +235,7 @@ def first_gradient(groups: Sequence[EncodedGroup], run: Run, dtype: torch.dtype)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     batch = groups[:BATCH][::-1] if run.turned else groups[:BATCH]
-    train_step(model, batch, optimizer, schedule, settings, run.max_tokens)
+    train_step(Single(model, optimizer), batch, schedule, settings, run.max_tokens)
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 

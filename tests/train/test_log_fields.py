@@ -21,6 +21,7 @@ from assay.train.log import RunLog
 from assay.train.loop import train
 from assay.train.plan import Plan
 from assay.train.step import StepResult
+from assay.train.trackers import Trackers
 
 BUDGET = 75
 """Of six groups one has 81 tree tokens, and so is larger than a pack."""
@@ -186,7 +187,8 @@ def test_the_cost_of_the_run_is_said_once(runs: dict[EngineName, Run], engine: E
 def test_a_resumed_run_says_what_it_costs_once(tmp_path: Path, first: int, after: int) -> None:
     # Twelve steps: after ten steps of its own, or at its end.
     plan = Plan.of(24, 2, 0, 1, None)
-    with RunLog(tmp_path, plan, logging_steps=100, trackers=[], first_step=first) as log:
+    told = Trackers([], tmp_path, {})
+    with RunLog(tmp_path, plan, logging_steps=100, trackers=told, first_step=first) as log:
         for step in range(first, 13):
             result = StepResult(num_comparisons=3, num_sequences=4, num_tokens=50)
             result.num_computed_tokens, result.num_packs, result.room = 40, 1, 64

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay import machine
 from assay.config import LoraConfig, ModelConfig, TrainConfig
 from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
@@ -152,7 +153,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Say how many bytes are free."""
 
     def say(count: float) -> None:
-        monkeypatch.setattr(memory, "_free_bytes", lambda device: int(count))
+        monkeypatch.setattr(memory, "free_bytes", lambda device: int(count))
 
     return say
 
@@ -215,15 +216,15 @@ def test_only_trained_weights_get_moments(tiny_base: Path, free: Callable[[float
 
 def test_memory_here_is_measured() -> None:
     # Real numbers of this machine, in bytes: more than 64 MiB are free, and were held.
-    assert memory._free_bytes(torch.device("cpu")) > 2**26
+    assert memory.free_bytes(torch.device("cpu")) > 2**26
     assert memory.peak_bytes(torch.device("cpu")) > 2**26
 
 
 def test_a_container_may_have_less_than_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    for limits, free in (([2**20], 2**20), ([2**60], memory._free_bytes(torch.device("cpu")))):
-        monkeypatch.setattr(memory, "_container_limits", lambda limits=limits: limits)
+    for limits, free in (([2**20], 2**20), ([2**60], memory.free_bytes(torch.device("cpu")))):
+        monkeypatch.setattr(machine, "_container_limits", lambda limits=limits: limits)
         # What is free moves by itself, from one call to the next.
-        assert memory._free_bytes(torch.device("cpu")) == pytest.approx(free, rel=0.5)
+        assert memory.free_bytes(torch.device("cpu")) == pytest.approx(free, rel=0.5)
 
 
 @pytest.mark.parametrize(
@@ -241,13 +242,13 @@ def test_page_cache_in_a_container_is_free(
     (group / limit).write_text("16000\n")
     (group / used).write_text("14000\n")
     (group / "memory.stat").write_text(f"anon 1\n{cache} 12000\nother 5\n")
-    assert memory._container_limits(tmp_path) == [16000 - (14000 - 12000)]
+    assert machine._container_limits(tmp_path) == [16000 - (14000 - 12000)]
     (group / limit).write_text("max\n")
-    assert memory._container_limits(tmp_path) == []
+    assert machine._container_limits(tmp_path) == []
 
 
 def test_without_a_control_group_there_is_no_limit(tmp_path: Path) -> None:
-    assert memory._container_limits(tmp_path) == []
+    assert machine._container_limits(tmp_path) == []
 
 
 def test_windowed_layers_are_allowed_what_they_gather() -> None:

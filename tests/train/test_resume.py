@@ -30,15 +30,10 @@ from assay.errors import CheckpointError
 from assay.model.loading import build_for_training
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
-from assay.train.checkpoint import (
-    Progress,
-    load_progress,
-    load_weights,
-    random_state,
-    save_checkpoint,
-)
+from assay.train.checkpoint import Progress, load_progress, load_weights, save_checkpoint
 from assay.train.loop import _recompute_activations, train
 from assay.train.optimizer import build_optimizer, build_schedule
+from assay.train.random_state import process_seed, random_state, restore_random
 from assay.train.stopping import StopRequest
 from assay.train.strategy.single import Single
 
@@ -244,6 +239,12 @@ def fresh_state(base: Path) -> State:
     return model, optimizer, build_schedule(optimizer, config, 4)
 
 
+def saved(directory: Path, state: State, progress: Progress, keep: int | None = None) -> Path:
+    model, optimizer, schedule = state
+    strategy = Single(model, optimizer)
+    return save_checkpoint(directory, strategy, schedule, progress, keep=keep, notes={})
+
+
 def test_a_weight_that_no_gradient_has_reached_can_be_resumed(
     tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -254,11 +255,11 @@ def test_a_weight_that_no_gradient_has_reached_can_be_resumed(
             parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     schedule.step()
-    one = save_checkpoint(tmp_path, model, optimizer, schedule, Progress(1, 0.5, 64), keep=None)
+    one = saved(tmp_path, (model, optimizer, schedule), Progress(1, 0.5, 64))
     others = fresh_state(tiny_base)
     load_weights(one, others[0])
     assert load_progress(one, Single(*others[:2]), others[2]) == Progress(1, 0.5, 64)
-    two = save_checkpoint(tmp_path, *others, Progress(2, 0.5, 64), keep=None)
+    two = saved(tmp_path, others, Progress(2, 0.5, 64))
     for name in ("model/model.safetensors", "optimizer.safetensors"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
@@ -270,7 +271,7 @@ def test_the_checkpoint_just_written_is_never_the_one_removed(
     # its hash shows.
     state = fresh_state(tiny_base)
     for step in (3, 6, 4):
-        written = save_checkpoint(tmp_path, *state, Progress(step), keep=1)
+        written = saved(tmp_path, state, Progress(step), keep=1)
         assert {path.name for path in tmp_path.iterdir()} == {written.name}
 
 
@@ -455,12 +456,29 @@ def test_a_second_signal_stops_at_once_and_handlers_come_back() -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu"])
 def test_random_numbers_are_those_of_the_device_that_computes(
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As of a recipe with `device: cuda:1`, without two GPUs.
+    device, put_back = torch.device(f"{kind}:1"), dict[torch.device, list[int]]()
+    module = torch.get_device_module(kind)
     monkeypatch.setattr(
-        torch.cuda, "get_rng_state", lambda device: torch.tensor([device.index], dtype=torch.uint8)
+        module, "get_rng_state", lambda device: torch.tensor([device.index], dtype=torch.uint8)
     )
-    assert random_state(torch.device("cuda:1"))["cuda"] == "01"
+    monkeypatch.setattr(
+        module, "set_rng_state", lambda state, device: put_back.update({device: state.tolist()})
+    )
+    state = random_state(device)
+    assert state[kind] == "01"
+    restore_random(state, device)
+    assert put_back == {device: [1]}
     assert set(random_state(torch.device("cpu"))) == {"cpu"}
+
+
+def test_no_process_draws_what_one_of_another_seed_draws() -> None:
+    seeds = [process_seed(seed, rank) for seed in range(40, 50) for rank in range(8)]
+    assert len(set(seeds)) == len(seeds)
+    assert process_seed(42, 0) == 42
+    for seed in seeds:
+        torch.Generator().manual_seed(seed)  # All of them are seeds to torch.

@@ -22,7 +22,8 @@ from assay.errors import CheckpointError, ConfigError, DataError, OutputError
 from assay.evaluate.command import EvalOptions, evaluate_command
 from assay.evaluate.metrics import METRICS, Scored, comparison_metrics
 from assay.model.loading import load_reward_model
-from assay.score.files import ScoreOptions, score_file
+from assay.score.files import ScoreOptions, score_source
+from assay.score.rewarder import OneModel
 from assay.train import loop
 from assay.train.log import RunLog
 from assay.train.loop import train
@@ -277,7 +278,9 @@ def rewards_of_comparisons(directory: Path) -> dict[str, tuple[float, float]]:
 
 
 def rewards_by_score(model: Path, data: Path, output: Path) -> dict[str, tuple[float, float]]:
-    score_file(load_reward_model(str(model)), "m", DataSource(str(data)), output, ScoreOptions())
+    score_source(
+        OneModel(load_reward_model(str(model)), "m"), DataSource(str(data)), output, ScoreOptions()
+    )
     lines = output.read_text(encoding="utf-8").splitlines()
     scores = [json.loads(line)["assay"]["scores"] for line in lines]
     return {f"{data}:{n}": (one, two) for n, (one, two) in enumerate(scores, 1)}
@@ -502,6 +505,14 @@ def test_all_fields_that_differ_are_named(small: Run) -> None:
         train(both, resume="auto")
 
 
+def test_a_resolved_recipe_that_is_none_any_more_is_refused(small: Run) -> None:
+    path = small.path / "recipe.resolved.yaml"
+    path.write_text("train: [1, 2", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        train(small.recipe, resume="auto")
+    assert caught.value.where == str(path)
+
+
 def test_fields_that_are_newer_than_the_run_stop_no_resuming(small: Run) -> None:
     path = small.path / "recipe.resolved.yaml"
     written = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -576,7 +587,7 @@ def test_the_budget_of_auto_is_kept_on_resuming(
     run = train(checked).run
     log = (run / "train.log").read_text(encoding="utf-8")
     assert "packs of at most 2048 tokens" in log
-    monkeypatch.setattr("assay.train.memory._free_bytes", lambda device: 0)
+    monkeypatch.setattr("assay.train.memory.free_bytes", lambda device: 0)
     train(checked, resume="auto")
     assert (run / "train.log").read_text(encoding="utf-8").count("at most 2048 tokens") == 2
 

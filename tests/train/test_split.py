@@ -26,6 +26,7 @@ from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences
 from assay.train.split import backward_in_packs
 from assay.train.step import StepResult, train_step
+from assay.train.strategy.single import Single
 
 SAME = 1e-6
 FLOOR = 1e-3
@@ -270,7 +271,7 @@ def step(
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     settings = recipe(Path("m"), Path("t"), Path("o"), max_grad_norm=0.5)
-    result = train_step(model, groups, optimizer, schedule, settings, max_tokens)
+    result = train_step(Single(model, optimizer), groups, schedule, settings, max_tokens)
     with torch.no_grad():
         update = {name: p - before[name] for name, p in model.named_parameters()}
         for name, parameter in model.named_parameters():

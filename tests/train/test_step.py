@@ -28,6 +28,7 @@ from assay.model.membership import give_members
 from assay.model.reward_model import RewardModel
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.step import StepResult, pairs_of, train_step
+from assay.train.strategy.single import Single
 from assay.tree.pack import Pack
 
 
@@ -81,7 +82,7 @@ def step(
     checked = settings_of(weight_by)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    result = train_step(model, groups, optimizer, schedule, checked, max_tokens)
+    result = train_step(Single(model, optimizer), groups, schedule, checked, max_tokens)
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
     return result, torch.cat(gradients).clone()
 
@@ -215,7 +216,7 @@ def test_the_gradient_is_clipped_to_the_norm_and_reported_before(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     found = recipe(Path("m"), Path("t"), Path("o"), max_grad_norm=0.01)
     before = flat_weights(model)
-    result = train_step(model, groups, optimizer, schedule, found, 10_000)
+    result = train_step(Single(model, optimizer), groups, schedule, found, 10_000)
     assert result.grad_norm == pytest.approx(float(gradient.norm()), rel=1e-6)
     # clip_grad_norm_ divides by norm + 1e-6: off by 1e-6 / norm, which is below 1e-5 here.
     assert result.grad_norm > 0.1
@@ -263,7 +264,9 @@ def test_a_gradient_that_is_not_finite_names_rows_and_leaves_the_weights(
     model.head_weight.register_hook(lambda gradient: gradient * math.inf)
     before = flat_weights(model)
     with pytest.raises(DivergenceError, match="the gradient is not finite") as raised:
-        train_step(model, [*groups, *groups[:2]], optimizer, schedule, settings_of(), 10_000)
+        train_step(
+            Single(model, optimizer), [*groups, *groups[:2]], schedule, settings_of(), 10_000
+        )
     # Ten groups: eight rows are named, two are counted.
     assert str(raised.value).count("rows.jsonl:") == 8
     assert "and 2 more" in str(raised.value)
@@ -282,7 +285,7 @@ def test_a_gradient_of_members_that_is_not_finite_names_rows(
     checked = settings_of()
     checked = checked.model_copy(update={"loss": LossConfig(ensemble=3)})  # type: ignore[call-arg]
     with pytest.raises(DivergenceError, match="the gradient is not finite in the batch of rows"):
-        train_step(model, groups, optimizer, schedule, checked, 10_000)
+        train_step(Single(model, optimizer), groups, schedule, checked, 10_000)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -411,4 +414,4 @@ def test_a_shortage_of_memory_names_a_budget_that_is_smaller(
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     with pytest.raises(ResourceError, match=says):
-        train_step(model, groups, optimizer, schedule, checked, max_tokens)
+        train_step(Single(model, optimizer), groups, schedule, checked, max_tokens)

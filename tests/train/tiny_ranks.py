@@ -37,7 +37,7 @@ from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
 from assay.train.step import train_step
 from assay.train.strategy.choosing import wrap
-from assay.train.strategy.protocol import Strategy
+from assay.train.strategy.single import Strategy
 from assay.train.strategy.team import Place, Team, team
 
 SIZE = 2
@@ -144,17 +144,7 @@ def train_twin(job: Job, joined: Team) -> Trained:
     plan, data, results = Plan.of(GROUPS, job.batch, 3, 1, STEPS), groups(), []
     for step in range(job.steps):
         batch = [data[index] for index in plan.groups_of(step)]
-        results.append(
-            train_step(
-                strategy.model,
-                batch,
-                strategy.optimizer,
-                schedule,
-                checked,
-                job.max_tokens,
-                strategy,
-            )
-        )
+        results.append(train_step(strategy, batch, schedule, checked, job.max_tokens))
     trained = Trained(
         what_computes(strategy),
         torch.tensor([result.loss for result in results], dtype=torch.float64),

@@ -69,7 +69,7 @@ def test_the_seed_of_the_data_draws_data_and_no_weight(run_with: Runs) -> None:
 def listed() -> dict[str, str]:
     """The paths of a run as docs/data.md lists them, each with what is said of it."""
     text = (DOCS / "data.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"## A run directory\n\n```\n(.*?)```", text, re.S)
+    [block] = re.findall(r"## A run directory\n\n```text\n(.*?)```", text, re.S)
     lines = re.findall(r"^(\S.*?)  +(.*)$", block, re.M)
     return {path: about for paths, about in lines for path in paths.split(", ")}
 

@@ -39,16 +39,16 @@ class AsyncRewardClient:
     """
 
     settings: ClientSettings
-    _opened: Wire | None
+    _opened: Wire | None = None
 
     def __init__(self, base_url: str | None = None, **options: Unpack[Options]) -> None:
-        self._begin(settings_of(base_url, options))
+        self.settings = settings_of(base_url, options)
 
     @classmethod
     def of(cls, settings: ClientSettings) -> Self:
         """A client with these settings."""
         made = cls.__new__(cls)
-        made._begin(settings)
+        made.settings = settings
         return made
 
     async def rewards(
@@ -156,10 +156,6 @@ class AsyncRewardClient:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-    def _begin(self, settings: ClientSettings) -> None:
-        self.settings = settings
-        self._opened = None
 
     @property
     def _wire(self) -> Wire:

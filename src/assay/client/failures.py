@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from assay.errors import AssayError
 
 
@@ -40,16 +42,9 @@ class RewardError(AssayError):
 
     def at(self, label: str, index: int) -> RewardError:
         """The same, of an item of the call: `label[index]`."""
-        return RewardError(
-            self.what,
-            where=f"{label}[{index}]",
-            mend=self.mend,
-            status=self.status,
-            index=index,
-            param=self.param,
-            passing=self.passing,
-            retry_after=self.retry_after,
-        )
+        placed = copy(self)
+        placed.where, placed.index = f"{label}[{index}]", index
+        return placed
 
 
 def closed_meanwhile() -> RewardError:

@@ -10,8 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
-from assay.client.answers import Rewards
-from assay.client.asynchronous import AsyncRewardClient
 from assay.client.rollouts import checked_template
 from assay.client.settings import Options, settings_of
 from assay.client.synchronous import shared_client
@@ -95,13 +93,9 @@ def _reward_func(
     import torch  # OpenRLHF has it, and wants tensors.
 
     client = shared_client(settings_of(base_url, options))
-
-    async def ask(one: AsyncRewardClient) -> Rewards:
-        return await one.rewards_of_texts(list(queries))
-
     known = list(prompts) if prompts is not None else [None] * len(queries)
     try:
-        found = checked_template(client.run(ask), known, raising=True)
+        found = checked_template(client.rewards_of_texts(list(queries)), known, raising=True)
     except AssayError as error:
         warn(f"no reward: {error}")  # OpenRLHF catches what is raised, and says it to its log.
         raise

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from assay.client.answers import Rewards
-from assay.client.asynchronous import AsyncRewardClient
 from assay.client.rollouts import rollout_rewards
 from assay.client.settings import Options, settings_of
 from assay.client.synchronous import RewardClient, shared_client
@@ -56,7 +55,7 @@ def compute_score(
     """
     client = _client(base_url, options)
     prompt = _prompt(extra_info, prompt_key, "extra_info")
-    return _scores(client.run(lambda one: _ask(one, [prompt], [solution_str])))[0]
+    return _scores(client.run(lambda one: rollout_rewards(one, [prompt], [solution_str])))[0]
 
 
 async def compute_score_async(
@@ -74,7 +73,7 @@ async def compute_score_async(
     """The same as a coroutine: verl then asks for many responses at once."""
     client = _client(base_url, options)
     prompt = _prompt(extra_info, prompt_key, "extra_info")
-    future = client.start(lambda one: _ask(one, [prompt], [solution_str]))
+    future = client.start(lambda one: rollout_rewards(one, [prompt], [solution_str]))
     return _scores(await asyncio.wrap_future(future))[0]
 
 
@@ -96,13 +95,7 @@ def compute_score_batch(
     prompts = [
         _prompt(info, prompt_key, f"extra_infos[{place}]") for place, info in enumerate(infos)
     ]
-    return _scores(client.run(lambda one: _ask(one, prompts, list(solution_strs))))
-
-
-async def _ask(
-    client: AsyncRewardClient, prompts: Sequence[Any], responses: Sequence[str]
-) -> Rewards:
-    return await rollout_rewards(client, prompts, responses)
+    return _scores(client.run(lambda one: rollout_rewards(one, prompts, list(solution_strs))))
 
 
 def _client(base_url: str | None, options: Any) -> RewardClient:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from assay.client.failures import RewardError, closed_meanwhile
 from assay.client.retrying import RETRIED, Patience, seconds_of
 from assay.client.settings import API_KEY, ClientSettings
-from assay.errors import AssayError, ConfigError
+from assay.errors import ConfigError
 
 if TYPE_CHECKING:
     import httpx
@@ -20,6 +20,8 @@ _SHOWN = 300
 """Characters of an answer that is not JSON, in a message."""
 
 _MENDS = {401: f"give api_key, or set {API_KEY}", 404: "client.models() lists what is served"}
+
+_MEND_OF_TLS = "look at the address, and give certificates to trust as ca_file"
 
 
 class Wire:
@@ -100,10 +102,11 @@ class Wire:
             answer = await self._http.request(method, path, content=body, headers=dict(headers))
         except self._transport_error as error:
             kind = type(error).__name__
+            of_tls = _is_of_tls(error)
             raise RewardError(
                 f"no answer from {self._settings.base_url} ({str(error) or kind})",
-                mend="is the server running?",
-                passing=True,
+                mend=_MEND_OF_TLS if of_tls else "is the server running?",
+                passing=not of_tls,
             ) from None
         if answer.status_code != 200:
             raise _refused(answer)
@@ -126,6 +129,14 @@ def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
             where=ca_file,
             mend="give a PEM file of certificates as ca_file",
         ) from None
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether the two do not agree on TLS, which asking again does not change; a connection that
+    breaks on the way is not of it."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None and "EOF" not in str(error)
 
 
 def _refused(answer: httpx.Response) -> RewardError:
@@ -159,6 +170,6 @@ def _shown(answer: httpx.Response) -> str:
     return repr(answer.content[:_SHOWN].decode("utf-8", "replace"))
 
 
-def fatal(error: AssayError) -> bool:
+def fatal(error: RewardError) -> bool:
     """Whether it is of the client as a whole: no other request would fare better."""
-    return isinstance(error, RewardError) and error.status in (401, 403, 404, 405)
+    return error.status in (401, 403, 404, 405)

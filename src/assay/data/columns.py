@@ -106,19 +106,16 @@ class Columns:
         renamed = {*self._columns, *self._columns.values()}
         return mapped | {field: value for field, value in row.items() if field not in renamed}
 
-    def lacking(self, row: JsonObject) -> DataError | None:
-        """The first named column that a row does not have."""
-        for path in self._columns.values():
-            try:
-                _value_at(row, path)
-            except DataError as missing:
-                return missing
-        return None
+    def explained(self, error: DataError, row: JsonObject, *, names_it: bool = True) -> DataError:
+        """The first column that a row lacks, in the place of an error that comes of it, if any.
 
-    def explained(self, error: DataError, row: JsonObject) -> DataError:
-        """What a format says of a row, or of the column that the row lacks and the format names."""
+        Args:
+            error: what a format says of the row.
+            row: the row.
+            names_it: only a column whose field the error names.
+        """
         for field, path in self._columns.items():
-            if f"'{field}'" in error.what:
+            if not names_it or f"'{field}'" in error.what:
                 try:
                     _value_at(row, path)
                 except DataError as missing:

@@ -136,7 +136,8 @@ def encode_each(
     over_length: OverLength = "drop",
 ) -> Iterator[Encoding]:
     """`encode_groups` one by one, in order; raises nothing for rows."""
-    for chunk in _chunks(groups):
+    waiting = iter(groups)
+    while chunk := list(islice(waiting, _BATCH)):
         items = [(group, i) for group in chunk for i in range(len(group.responses))]
         rendered = iter(rendered_or_refused(renderer, items))
         for group in chunk:
@@ -179,12 +180,6 @@ def _one(renderer: Renderer, group: Group, response: int) -> Rendered | AssayErr
         return error
 
 
-def _chunks(groups: Iterable[Group]) -> Iterator[list[Group]]:
-    waiting = iter(groups)
-    while chunk := list(islice(waiting, _BATCH)):
-        yield chunk
-
-
 def _encoding(
     group: Group,
     texts: Sequence[Rendered | AssayError],
@@ -206,14 +201,15 @@ def _encoding(
     whole = [text.ids if isinstance(text, Rendered) else () for text in texts]
     ids = whole
     if over_length in ("drop_oldest_turns", "truncate_prompt_left"):
-        cut = cut_prompt(group, whole, renderer, max_length, whole_turns=over_length[0] == "d")
+        whole_turns = over_length == "drop_oldest_turns"
+        cut = cut_prompt(group, whole, renderer, max_length, whole_turns=whole_turns)
         if cut is not None:
             group, ids, encoding.cut = cut.group, cut.ids, True
     comparisons = []
     for comparison in group.comparisons:
         row = comparison.row or group.source
         a, b = comparison.a, comparison.b
-        refused = _refusal(texts[a]) or _refusal(texts[b])
+        refused = next((t for t in (texts[a], texts[b]) if isinstance(t, AssayError)), None)
         tokens = max(len(ids[a]), len(ids[b]))
         if refused is not None:
             mend = refused.mend or "mend the row"
@@ -251,10 +247,6 @@ def _only(group: Group, used: Sequence[int], comparisons: Sequence[Comparison]) 
         comparisons=tuple(replace(c, a=number[c.a], b=number[c.b]) for c in comparisons),
         rankings=_renumber(group, number),
     )
-
-
-def _refusal(text: Rendered | AssayError) -> AssayError | None:
-    return text if isinstance(text, AssayError) else None
 
 
 def _renumber(group: Group, number: dict[int, int]) -> tuple[tuple[tuple[int, ...], ...], ...]:

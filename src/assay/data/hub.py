@@ -89,6 +89,17 @@ def is_dataset(path: str) -> bool:
     return named or dataset_name(path) is not None
 
 
+def is_cached(path: str, revision: str | None = None) -> bool:
+    """Whether the data set that a path names was fetched before.
+
+    Raises:
+        PullError: the path or the revision means nothing, or what was fetched is damaged.
+    """
+    name = _known_name(path)
+    revision = checked_revision(revision or _DEFAULT_REVISION[name.hub], path)
+    return read_record(_place(name, revision)) is not None
+
+
 def dataset_parts(source: DataSource) -> list[Part]:
     """The parts of the split that a source names, from the cache; fetched where they are not there.
 
@@ -166,9 +177,13 @@ def _known_name(path: str) -> DatasetName:
     )
 
 
+def _place(name: DatasetName, revision: str) -> Path:
+    return cache_dir() / "datasets" / name.hub / folder_name(name.repository, revision)
+
+
 def _in_cache(name: DatasetName, given: str, revision: str | None, *, say: bool = True) -> Path:
     revision = checked_revision(revision or _DEFAULT_REVISION[name.hub], given)
-    place = cache_dir() / "datasets" / name.hub / folder_name(name.repository, revision)
+    place = _place(name, revision)
     if read_record(place) is not None:
         return place
     if say:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
@@ -60,19 +60,15 @@ class LoadedData:
 
     def extend(self, other: LoadedData) -> None:
         """Add the data of further sources."""
-        self.groups += other.groups
-        self.skipped += other.skipped
-        self.bad_rows += other.bad_rows
-        self.num_rows += other.num_rows
-        self.formats += other.formats
-        self.fingerprints += other.fingerprints
+        for part in fields(self):
+            setattr(self, part.name, getattr(self, part.name) + getattr(other, part.name))
 
 
 class SortedSource:
     """One pass over a source, every row in its place: a group, a row left out, or a bad row.
 
     Rated rows are merged and compared when all are read: their groups come last. Memory holds one
-    row, or the rated ones. `formats`, `fingerprint` and `num_rows` are final when all is read.
+    row, or the rated ones. What `reader` and `num_rows` say is final when all is read.
 
     Args:
         source: what to read.
@@ -94,36 +90,21 @@ class SortedSource:
         limit: int | None = None,
     ) -> None:
         self._source = source
-        self._reader = SourceReader(source, need_comparisons=need_comparisons)
         self._usable_only = usable_only
         self._limit = limit
+        self.reader = SourceReader(source, need_comparisons=need_comparisons)
         self.num_rows = 0
-
-    @property
-    def format(self) -> str:
-        """The names of the formats of the rows, as people read them."""
-        return self._reader.format
-
-    @property
-    def formats(self) -> Mapping[str, str]:
-        """By file, the name of the format of its rows."""
-        return self._reader.formats
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the bytes read."""
-        return self._reader.fingerprint
 
     def __iter__(self) -> Iterator[Group | SkippedRow | BadRow]:
         rated: list[Group] = []
-        for row in islice(self._reader, self._limit):
+        for row in islice(self.reader, self._limit):
             self.num_rows += 1
-            found = sorted_row(row, self._reader, usable_only=self._usable_only)
-            if isinstance(found, Group) and self._reader.format_of(found.source.file).rated:
+            found = sorted_row(row, self.reader, usable_only=self._usable_only)
+            if isinstance(found, Group) and self.reader.format_of(found.source.file).rated:
                 rated.append(found)
             else:
                 yield found
-        groups, skipped = compare_where_rated(rated, self.formats, self._source.label)
+        groups, skipped = compare_where_rated(rated, self.reader.formats, self._source.label)
         yield from skipped
         yield from groups
 
@@ -150,7 +131,7 @@ def load_groups(
         DataError: a source cannot be read, holds bad rows, or has no usable row.
     """
     locate_all(sources)
-    loaded = [_load(source, limit) for source in sources]
+    loaded = [load_source(SortedSource(source, limit=limit)) for source in sources]
     data = LoadedData()
     for part in loaded:
         data.extend(part)
@@ -170,8 +151,7 @@ def write_bad_rows(path: str | Path, bad_rows: Iterable[BadRow]) -> None:
     """
     with text_output(Path(path)) as file:
         for row in bad_rows:
-            record = {"source": str(row.source), "what": row.what, "mend": row.mend, "raw": row.raw}
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json.dumps(row.as_dict(), ensure_ascii=False) + "\n")
 
 
 def bad_rows_beside(output: Path) -> Path:
@@ -184,9 +164,12 @@ def bad_rows_said(number: int, fate: str) -> str:
     return f"{counted(number, 'bad row')} {'was' if number == 1 else 'were'} {fate}"
 
 
-def _load(source: DataSource, limit: int | None) -> LoadedData:
-    """The rows of one source, each a group of its own."""
-    rows = SortedSource(source, limit=limit)
+def load_source(rows: SortedSource) -> LoadedData:
+    """All rows of a source, in order; each, or the rated ones with a prompt, a group.
+
+    Raises:
+        DataError: as `SortedSource`.
+    """
     data = LoadedData()
     for row in rows:
         if isinstance(row, BadRow):
@@ -195,11 +178,11 @@ def _load(source: DataSource, limit: int | None) -> LoadedData:
             data.skipped.append(row)
         else:
             data.groups.append(row)
-    files = {file: number for number, file in enumerate(rows.formats)}
+    files = {file: number for number, file in enumerate(rows.reader.formats)}
     data.groups.sort(key=lambda group: (files[group.source.file], group.source.line))
     data.num_rows = rows.num_rows
-    data.formats.append(rows.format)
-    data.fingerprints.append(rows.fingerprint)
+    data.formats.append(rows.reader.format)
+    data.fingerprints.append(rows.reader.fingerprint)
     return data
 
 

@@ -179,7 +179,7 @@ def convert_to_mindrecord(
             file = writing(file_name=str(folder / output.name), shard_num=1, overwrite=True)
             file.add_schema(SCHEMA, "preference pairs for RewardModelDataset")
         groups = groups_of(sources, account, options)
-        for chunk in _chunks(groups):
+        while chunk := list(islice(groups, _CHUNK)):
             samples = list(_samples(chunk, renderer, account, seq_length, pad_token_id))
             if samples:
                 sample = sample or samples[0]
@@ -284,11 +284,6 @@ def _stripped(group: Group) -> Group:
         prompt=strip(group.prompt),
         responses=tuple(strip_response(response) for response in group.responses),
     )
-
-
-def _chunks(groups: Iterator[Group]) -> Iterator[list[Group]]:
-    while chunk := list(islice(groups, _CHUNK)):
-        yield chunk
 
 
 def _file_writer() -> Any:

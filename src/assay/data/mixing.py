@@ -8,41 +8,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from assay.config import SourceConfig
 from assay.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How much of a source to take: at most one of the three; all of it where none is given.
-
-    `count` groups; a `proportion` of its groups; or a `weight`, its part of the mixture relative
-    to the other weights, where all have one. A mixture by weights is as large as it can be without
-    repeating a group.
-    """
-
-    name: str
-    count: int | None = None
-    proportion: float | None = None
-    weight: float | None = None
-
-
-def mixed(sizes: Sequence[int], shares: Sequence[Share], seed: int) -> list[list[int]]:
+def mixed(sizes: Sequence[int], sources: Sequence[SourceConfig], seed: int) -> list[list[int]]:
     """The groups to take of each source, as ascending indices.
+
+    All of them, unless the source says otherwise: `count` groups; a `proportion` of its groups; or
+    a `weight`, its part of the mixture relative to the other weights, where all have one. A mixture
+    by weights is as large as it can be without repeating a group.
 
     Args:
         sizes: groups of each source.
-        shares: what to take of them.
+        sources: say what to take of them.
         seed: the draw of a source depends on it, on the source's place and on its size alone.
 
     Raises:
         ConfigError: a source has fewer groups than are asked for, or none to weigh.
     """
-    weighted = any(share.weight is not None for share in shares)
-    wanted = _by_weight(sizes, shares) if weighted else _wanted(sizes, shares)
+    weighted = any(source.weight is not None for source in sources)
+    wanted = _by_weight(sizes, sources) if weighted else _wanted(sizes, sources)
     return [
         _drawn(size, count, np.random.default_rng([seed, place]))
         for place, (size, count) in enumerate(zip(sizes, wanted, strict=True))
@@ -62,31 +51,31 @@ def is_held_out(prompt_hash: bytes, seed: int, fraction: float) -> bool:
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
-def _wanted(sizes: Sequence[int], shares: Sequence[Share]) -> list[int]:
+def _wanted(sizes: Sequence[int], sources: Sequence[SourceConfig]) -> list[int]:
     wanted = []
-    for size, share in zip(sizes, shares, strict=True):
-        if share.count is not None and share.count > size:
+    for size, source in zip(sizes, sources, strict=True):
+        if source.count is not None and source.count > size:
             raise ConfigError(
-                f"{share.name} has {size} groups, fewer than count: {share.count}",
+                f"{source.key} has {size} groups, fewer than count: {source.count}",
                 mend=f"lower count to {size} or less",
             )
-        if share.count is not None:
-            wanted.append(share.count)
-        elif share.proportion is not None:
-            wanted.append(max(round(share.proportion * size), min(size, 1)))
+        if source.count is not None:
+            wanted.append(source.count)
+        elif source.proportion is not None:
+            wanted.append(max(round(source.proportion * size), min(size, 1)))
         else:
             wanted.append(size)
     return wanted
 
 
-def _by_weight(sizes: Sequence[int], shares: Sequence[Share]) -> list[int]:
-    empty = next((share.name for share, size in zip(shares, sizes, strict=True) if not size), None)
-    if empty is not None:
-        raise ConfigError(
-            f"{empty} has no group, so that a mixture by weights would hold nothing",
-            mend="leave the source out, or give counts instead of weights",
-        )
-    weights = [share.weight for share in shares if share.weight is not None]
+def _by_weight(sizes: Sequence[int], sources: Sequence[SourceConfig]) -> list[int]:
+    for size, source in zip(sizes, sources, strict=True):
+        if not size:
+            raise ConfigError(
+                f"{source.key} has no group, so that a mixture by weights would hold nothing",
+                mend="leave the source out, or give counts instead of weights",
+            )
+    weights = [source.weight for source in sources if source.weight is not None]
     scale = min(size / weight for size, weight in zip(sizes, weights, strict=True))
     counts = [round(scale * weight) for weight in weights]
     # Rounding up must not ask for a group more than there is, nor down for none of a source.

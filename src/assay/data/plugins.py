@@ -24,7 +24,7 @@ from assay.data.formats import (
     remove_format,
     unknown_row,
 )
-from assay.data.records import Group, Source, prompt_key
+from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
 from assay.data.templates import forget_template, registered_templates
 from assay.errors import AssayError, ConfigError, DataError, first_line
@@ -175,14 +175,10 @@ def _placed(group: Group, source: Source) -> Group:
     """A plug-in that takes the row alone does not know its place."""
     return replace(
         group,
-        id=group.id or f"{_key(group)}#{source.line}",
+        id=group.id or f"{group.key}#{source.line}",
         source=source,
         comparisons=tuple(replace(c, row=c.row or source) for c in group.comparisons),
     )
-
-
-def _key(group: Group) -> str:
-    return prompt_key(group.prompt, group.tools, group.template_kwargs)
 
 
 def _read_built_in(name: str, row: JsonObject, source: Source, options: FormatOptions) -> Scorable:

@@ -15,7 +15,7 @@ from assay.data.formats import (
     get_format,
 )
 from assay.data.records import Source
-from assay.data.rows import BadRow, Line, Row, bad_row, read_line, unread_rows
+from assay.data.rows import BadRow, Line, Row, UnreadRow, bad_row, read_line, unread_rows
 from assay.data.sources import DataSource
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
@@ -24,17 +24,10 @@ ScorableRow = tuple[Source, JsonObject, Scorable]
 """The place of a row, its fields, and what there is to score in it."""
 
 
-def scorable_rows(source: DataSource) -> Iterator[ScorableRow | BadRow]:
-    """Every row of a source in order; identical and empty answers are rows like others.
-
-    Raises:
-        DataError: the source cannot be read as a whole, or no row of it has a known format.
-    """
-    yield from SourceReader(source)
-
-
 class SourceReader:
-    """One pass over a source; `formats` and `fingerprint` are final once it is read through.
+    """One pass over a source: every row, in order, as its file's format reads it.
+
+    `formats` and `fingerprint` are final once it is read through.
 
     The first row of a file that some format knows decides the format of all rows of that file,
     unless the source names it. Rows that do not fit it are bad rows.
@@ -46,8 +39,8 @@ class SourceReader:
 
     Raises:
         DataError: the source names an unknown format, or a label that the format does not have;
-            while iterating: as `scorable_rows`, for a format without comparisons where they are
-            needed, and for a column that no row has.
+            while iterating: the source cannot be read as a whole, no row of it has a known
+            format, a column is in no row, or the format has no comparisons and they are needed.
     """
 
     def __init__(
@@ -88,7 +81,7 @@ class SourceReader:
         for row in self.rows():
             yield self.read(row)
 
-    def rows(self) -> Iterator[Row | BadRow | Line]:
+    def rows(self) -> Iterator[UnreadRow]:
         """The rows before a format reads them; that of a row's file is known when it is given."""
         unknown: DataError | None = None
         for row in unread_rows(self._source, self._digest.update):
@@ -108,7 +101,7 @@ class SourceReader:
                     fields = self._columns.apply(row.fields, missing=True)
                     name = detect_format(fields, row.source, self._columns.names).name
                 except DataError as refused:
-                    error = self._columns.lacking(row.fields) or refused
+                    error = self._columns.explained(refused, row.fields, names_it=False)
                     placed = DataError(error.what, where=row.source, mend=error.mend)
                     unknown = unknown or placed
                     yield bad_row(row.source, error, row.raw)
@@ -119,7 +112,7 @@ class SourceReader:
         if not self._formats and unknown is not None:
             raise unknown
 
-    def read(self, row: Row | BadRow | Line) -> ScorableRow | BadRow:
+    def read(self, row: UnreadRow) -> ScorableRow | BadRow:
         """What the format of its file makes of a row; its fields stay as they were."""
         row = read_line(row) if isinstance(row, Line) else row
         if isinstance(row, BadRow):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from assay.data.formats import VerbatimText
 from assay.data.rendering import Rendered, Renderer, shared_prefix
 from assay.data.rows import BadRow
-from assay.data.scorable import ScorableRow, scorable_rows
+from assay.data.scorable import ScorableRow, SourceReader
 from assay.data.sources import DataSource
 from assay.data.templates import own_system_text
 from assay.errors import DataError
@@ -70,7 +70,7 @@ def _end(renderer: Renderer, ids: Sequence[int]) -> str:
 
 def _nth(source: DataSource, number: int) -> ScorableRow:
     count = 0
-    for count, row in enumerate(scorable_rows(source), start=1):
+    for count, row in enumerate(SourceReader(source), start=1):
         if count == number:
             if isinstance(row, BadRow):
                 raise DataError(row.what, where=row.source, mend=row.mend)

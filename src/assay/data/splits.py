@@ -197,7 +197,7 @@ def _patterns(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     data = entry["data_files"]
     for item in data if isinstance(data, list) else [data]:
         if isinstance(item, Mapping) and "path" in item:
-            named: Mapping[Any, Any] = {item.get("split", "train"): item["path"]}
+            named: Mapping[Any, Any] = {str(item.get("split", "train")): item["path"]}
         else:  # {train: ..., test: ...}, or patterns of the only split
             named = item if isinstance(item, Mapping) else {"train": item}
         for split, patterns in named.items():

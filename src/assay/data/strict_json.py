@@ -66,7 +66,9 @@ class StrictDecoder:
             json.JSONDecodeError, RecursionError: as `parse`.
         """
         parsed = self.parse(text, behind_space(text, 0))
-        _expect_end(text, parsed.end)
+        end = behind_space(text, parsed.end)
+        if end < len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
         return parsed
 
     def _object(self, pairs: list[tuple[str, object]]) -> JsonObject:
@@ -110,12 +112,6 @@ def behind_space(text: str, at: int) -> int:
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return at
-
-
-def _expect_end(text: str, at: int) -> None:
-    at = behind_space(text, at)
-    if at < len(text):
-        raise json.JSONDecodeError("Extra data", text, at)
 
 
 def _structural_flaw(value: object, text: str, start: int, end: int) -> DataError | None:

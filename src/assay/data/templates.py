@@ -7,7 +7,6 @@ and adds no special tokens reads exactly what Assay trained on.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from assay.data.nearest import did_you_mean
 from assay.errors import TemplateError
 
 if TYPE_CHECKING:
@@ -163,10 +163,9 @@ def resolve_template(
         closes = (template.end if end == "auto" else end) == "eos"
         name, jinja = choice, _begin(tokenizer, template.jinja) + template.jinja
     else:
-        near = difflib.get_close_matches(choice.lower(), ["auto", *_REGISTRY], n=1)
         raise TemplateError(
             f"unknown template '{choice}'",
-            mend=(f"did you mean '{near[0]}'? " if near else "")
+            mend=did_you_mean(choice.lower(), ["auto", *_REGISTRY])
             + f"known: auto, {', '.join(registered_templates())}, or a file ending in .jinja",
         )
     if closes:

@@ -118,16 +118,11 @@ def _places_to_cut(spec: dict[str, Any]) -> dict[str, int]:
     """Added tokens at which a text may be cut, with their ids; none if it must stay whole."""
     added = spec["added_tokens"]
     swallows = any(token["lstrip"] or token["rstrip"] or token["single_word"] for token in added)
-    if swallows or _begins_differently(spec["normalizer"], spec["pre_tokenizer"]):
+    steps = json.dumps([spec["normalizer"], spec["pre_tokenizer"]])
+    if swallows or '"prepend_scheme": "first"' in steps:
         return {}
     return {
         token["content"]: token["id"]
         for token in added
         if token["content"] and not token["normalized"]
     }
-
-
-def _begins_differently(*parts: Any) -> bool:
-    """Whether a step treats the beginning of a text unlike that of a piece."""
-    steps = json.dumps(parts)
-    return '"prepend_scheme": "first"' in steps

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from assay.evaluate.intervals import Ints, dense, student
-from assay.evaluate.metrics import Floats, clustered_accuracy
+from assay.evaluate.intervals import Ints, dense
+from assay.evaluate.metrics import Floats, clustered_accuracy, student
 
 NUM_BINS = 10
 """Bins of confidence between 0.5 and 1, of equal width."""

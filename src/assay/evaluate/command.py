@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from assay.config import OverLength
-from assay.consoles import console
+from assay.consoles import console, headed
 from assay.data.encoding import encode_groups
 from assay.data.loading import LoadedData
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource, locate
 from assay.errors import ConfigError
-from assay.evaluate.evaluator import (
-    Evaluation,
-    about_input,
-    evaluate_answers,
-    evaluate_groups,
-    write_evaluation,
-)
+from assay.evaluate.evaluator import Evaluation, evaluate_answers, evaluate_groups, write_evaluation
 from assay.evaluate.metrics import Scored
 from assay.evaluate.opening import Reading, about_model, open_model, say_what_was_read
-from assay.evaluate.outputs import EVALUATION, check_output_directory, put_aside, remove_earlier
+from assay.evaluate.outputs import (
+    EVALUATION,
+    check_output_directory,
+    put_aside,
+    reasons_told,
+    remove_earlier,
+)
 from assay.evaluate.rows import load_rows
 from assay.evaluate.stored import read_stored
 from assay.evaluate.summary import summary_lines
@@ -55,8 +54,7 @@ def evaluate_command(
     output = options.output
     outputs = [output / path.name if output and all_checkpoints else output for path in models]
     for place in (output, *outputs):
-        if place is not None:
-            check_output_directory(place, EVALUATION, overwrite=options.overwrite)
+        check_output_directory(place, EVALUATION, overwrite=options.overwrite)
     locate(source)
     located = [locate_model(name).path for name in names]
     loaded = load_rows(
@@ -73,9 +71,7 @@ def evaluate_command(
         results.append(result)
     if all_checkpoints:
         _print_checkpoints(models, results)
-    bad_rows = [*loaded.bad_rows, *refused]
-    if bad_rows:
-        put_aside(bad_rows, output)
+    put_aside([*loaded.bad_rows, *refused], output)
     return results
 
 
@@ -86,9 +82,7 @@ def stored_scores_command(source: DataSource, options: EvalOptions) -> dict[str,
         AssayError: no such file, rows without rewards, nothing to evaluate, an output that cannot
             be written or would replace results.
     """
-    output = options.output
-    if output is not None:
-        check_output_directory(output, EVALUATION, overwrite=options.overwrite)
+    check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
     stored = read_stored(source, limit=options.limit, on_bad_row=options.on_bad_row)
     evaluation = evaluate_answers(stored.answers, stored.skipped)
     about = {
@@ -104,9 +98,8 @@ def stored_scores_command(source: DataSource, options: EvalOptions) -> dict[str,
         "bad_rows": len(stored.bad_rows),
         "limit": options.limit,
     }
-    results = _finish(evaluation, output, about, overwrite=options.overwrite)
-    if stored.bad_rows:
-        put_aside(stored.bad_rows, output)
+    results = finish(evaluation, options.output, about, overwrite=options.overwrite)
+    put_aside(stored.bad_rows, options.output)
     return results
 
 
@@ -114,9 +107,8 @@ def print_results(results: dict[str, Any]) -> None:
     """The result as a table, a few lines beyond accuracy, and what was left out."""
     out = console(120)
     low, high = results["accuracy_ci95"]
-    table = Table(show_header=True, header_style="bold")
-    for column in ("", "accuracy", "wins", "ties", "losses", "mean margin", "length baseline"):
-        table.add_column(column, justify="left" if not column else "right")
+    numbers = ("accuracy", "wins", "ties", "losses", "mean margin", "length baseline")
+    table = headed([""], numbers)
     for name, row in [("all", results), *results["by_tag"].items()]:
         table.add_row(
             Text(name),  # Tags are data: square brackets in them are no markup.
@@ -134,7 +126,7 @@ def print_results(results: dict[str, Any]) -> None:
     for line in summary_lines(results):
         out.print(Text(line))
     skipped = results["skipped"]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped["reasons"].items())
+    reasons = reasons_told(skipped["reasons"])
     out.print(f"skipped: {skipped['count']}{f' ({reasons})' if reasons else ''}", highlight=False)
 
 
@@ -160,26 +152,50 @@ def _evaluate_one(
     evaluation = evaluate_groups(model, encoded, progress=_RunningAccuracy())
     about = {
         "model": name,
-        **about_input(source, loaded, encoded),
+        "input": source.path,
+        "input_sha256": loaded.fingerprints[0],
+        "format": loaded.formats[0],
+        "split": source.split,
+        "label": source.label,
+        "rows": loaded.num_rows,  # Comparisons, skipped and bad rows together.
+        "bad_rows": len(loaded.bad_rows) + len(encoded.bad_rows),
         "limit": options.limit,
         **about_model(model, max_length),
     }
-    results = _finish(evaluation, output, about, overwrite=options.overwrite)
+    results = finish(evaluation, output, about, overwrite=options.overwrite)
     return results, list(encoded.bad_rows)
 
 
-def _finish(
-    evaluation: Evaluation, output: Path | None, about: dict[str, Any], *, overwrite: bool
+def finish(
+    evaluation: Evaluation,
+    output: Path | None,
+    about: dict[str, Any],
+    more: Mapping[str, Iterable[str]] | None = None,
+    *,
+    overwrite: bool,
+    show: Callable[[dict[str, Any]], None] = print_results,
 ) -> dict[str, Any]:
-    """Write and print; returns what stands in `results.json`."""
+    """Write and print an evaluation; returns what stands in `results.json`.
+
+    Args:
+        evaluation: what there is.
+        output: the directory; None where nothing is written.
+        about: as `write_evaluation`.
+        more: as `write_evaluation`.
+        overwrite: remove what an earlier evaluation left in the directory.
+        show: prints the results.
+
+    Raises:
+        OutputError: no space, no permission.
+    """
     if output is None:
-        skipped = {"count": len(evaluation.skipped), "reasons": evaluation.skipped_counts}
-        results = evaluation.metrics | evaluation.details | {"skipped": skipped} | about
+        results = evaluation.results(about)
     else:
-        results = write_evaluation(evaluation, output, about)
+        results = write_evaluation(evaluation, output, about, more)
         if overwrite:
-            remove_earlier(output, EVALUATION, ("results.json", "comparisons.jsonl"))
-    print_results(results)
+            written = ("results.json", "comparisons.jsonl", *(more or ()))
+            remove_earlier(output, EVALUATION, written)
+    show(results)
     if output is not None:
         print(f"results: {output / 'results.json'}")
     return results

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -241,17 +241,17 @@ def _paired(pairs: Sequence[Pair], seed: int) -> dict[str, Any]:
     first_C, other_C = (
         np.array([pair[which].won for pair in pairs], dtype=np.float64) for which in (0, 1)
     )
-    found = asdict(difference(first_C, other_C, cluster, seed=seed))
+    found = difference(first_C, other_C, cluster, seed=seed)
     return {
         "num_comparisons": len(pairs),
         "num_prompts": int(cluster.max()) + 1,
         "first": float(first_C.mean()),
         "other": float(other_C.mean()),
-        "difference": found["value"],
-        "difference_ci95": list(found["interval"]),
-        "gained": found["gained"],
-        "lost": found["lost"],
-        "mcnemar_p": found["mcnemar_p"],
+        "difference": found.value,
+        "difference_ci95": list(found.interval),
+        "gained": found.gained,
+        "lost": found.lost,
+        "mcnemar_p": found.mcnemar_p,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from assay.consoles import console
+from assay.consoles import between, console
 
 _EXAMPLES = 3
 """Flipped rows on the screen, of each direction."""
@@ -33,12 +33,11 @@ def print_comparison(found: dict[str, Any], *, whole: bool) -> None:
     table.add_row(Text(first["model"]), *_accuracy(first), *[""] * 5)
     for other in found["others"]:
         paired = other["paired"]
-        low, high = paired["difference_ci95"]
         table.add_row(
             Text(other["model"]),
             *_accuracy(other),
             f"{paired['difference']:+.4f}",
-            f"{low:+.3f} to {high:+.3f}",
+            between(paired["difference_ci95"], "+.3f"),
             str(paired["gained"]),
             str(paired["lost"]),
             f"{paired['mcnemar_p']:.2g}",
@@ -62,7 +61,6 @@ def _print_numbers_of_benchmark(other: dict[str, Any]) -> None:
     if "headline" not in other:
         return
     headline, pairs = other["headline"], other["pairs"]
-    low, high = pairs["difference_ci95"]
     first, this = headline["first"], headline["other"]
     score = f"no {headline['name']} without the rows that are missing"
     if first is not None and this is not None:
@@ -71,7 +69,7 @@ def _print_numbers_of_benchmark(other: dict[str, Any]) -> None:
     out.print(Text(f"\n{other['model']}: {score}"))
     out.print(
         f"each right answer against each wrong one: {pairs['first']:.4f} -> {pairs['other']:.4f}, "
-        f"difference {pairs['difference']:+.4f}, 95% {low:+.3f} to {high:+.3f} "
+        f"difference {pairs['difference']:+.4f}, 95% {between(pairs['difference_ci95'], '+.3f')} "
         f"({pairs['num_comparisons']} pairs)",
         highlight=False,
     )
@@ -88,14 +86,13 @@ def _print_tags(other: dict[str, Any], called: str) -> None:
     rows = sorted(other["by_tag"].items(), key=lambda entry: float(entry[1]["difference"]))
     shown = rows if len(rows) <= _TAGS else [*rows[: _TAGS // 2], *rows[-_TAGS // 2 :]]
     for number, (tag, paired) in enumerate(shown, start=1):
-        low, high = paired["difference_ci95"]
         table.add_row(
             Text(tag),
             str(paired["num_comparisons"]),
             f"{paired['first']:.4f}",
             f"{paired['other']:.4f}",
             f"{paired['difference']:+.4f}",
-            f"{low:+.3f} to {high:+.3f}",
+            between(paired["difference_ci95"], "+.3f"),
             str(paired["gained"]),
             str(paired["lost"]),
             end_section=len(shown) < len(rows) and number == _TAGS // 2,
@@ -140,5 +137,4 @@ def _print_flips(other: dict[str, Any], unit: str, *, whole: bool) -> None:
 
 
 def _accuracy(row: dict[str, Any]) -> tuple[str, str]:
-    low, high = row["accuracy_ci95"]
-    return f"{row['accuracy']:.4f}", f"{low:.3f} to {high:.3f}"
+    return f"{row['accuracy']:.4f}", between(row["accuracy_ci95"])

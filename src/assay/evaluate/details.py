@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.audit.signals import POSITION, RULES, TOKENS, Signals, signals_of
+from assay.data.audit.signals import POSITION, RULES, TOKENS, signals_of
 from assay.data.audit.texts import script_of, words
-from assay.data.encoding import EncodedData
 from assay.data.prompts import asked, joined
 from assay.data.records import Comparison, Group
-from assay.data.rendering import TokenIds
+from assay.data.rendering import TokenIds, common_prefix
 from assay.evaluate import shortcuts
 from assay.evaluate.agreement import Rated, rank_agreement
 from assay.evaluate.best_of_n import best_of_n
@@ -49,25 +47,6 @@ class Answered:
     tokens: Sequence[int] | None = None
     prompt_tokens: int | None = None
     members: Floats | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a model has scored, group after group: `rewards` and `members` are of each."""
-
-    data: EncodedData
-    rewards: Sequence[Sequence[float]]
-    members: Sequence[Floats] | None = None
-
-    def __iter__(self) -> Iterator[Answered]:
-        for place, encoded in enumerate(self.data.groups):
-            yield Answered(
-                encoded.group,
-                self.rewards[place],
-                [len(ids) for ids in encoded.sequences],
-                shared_tokens(encoded.sequences),
-                None if self.members is None else self.members[place],
-            )
 
 
 @dataclass
@@ -136,9 +115,7 @@ def details_of(answers: Iterable[Answered]) -> dict[str, Any]:
 def shared_tokens(sequences: Sequence[TokenIds]) -> int:
     """How many tokens all sequences begin with."""
     # The first and the last in order share what all share.
-    first, last = min(sequences), max(sequences)
-    end = min(len(first), len(last))
-    return bisect_left(range(end), True, key=lambda n: first[: n + 1] != last[: n + 1])
+    return common_prefix(min(sequences), max(sequences))
 
 
 def _add(columns: _Columns, one: Answered, prompt: int) -> None:
@@ -154,7 +131,9 @@ def _add(columns: _Columns, one: Answered, prompt: int) -> None:
         columns.prompt.append(prompt)
         columns.language.append(_language(group, comparison) or script)
         columns.file.append((comparison.row or group.source).file)
-        _add_signs(columns, signals[better], signals[worse])
+        for rule in RULES:
+            more = rule.measure(signals[better]) - rule.measure(signals[worse])
+            columns.signs[rule.name].append(_sign(more))
         columns.signs[POSITION[0]].append(1 if comparison.outcome == "a" else -1)
         if one.tokens is not None:
             longer = one.tokens[better] - one.tokens[worse]
@@ -165,11 +144,6 @@ def _add(columns: _Columns, one: Answered, prompt: int) -> None:
                 columns.response_tokens.append(both / 2 - one.prompt_tokens)
         if one.members is not None:
             columns.spread.append(float((one.members[better] - one.members[worse]).std(ddof=1)))
-
-
-def _add_signs(columns: _Columns, better: Signals, worse: Signals) -> None:
-    for rule in RULES:
-        columns.signs[rule.name].append(_sign(rule.measure(better) - rule.measure(worse)))
 
 
 def _sign(difference: float) -> int:

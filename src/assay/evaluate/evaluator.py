@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.encoding import EncodedData, EncodedGroup
-from assay.data.loading import LoadedData, SkippedRow
-from assay.data.records import Comparison, Group
-from assay.data.sources import DataSource
+from assay.data.loading import SkippedRow
 from assay.errors import DataError
-from assay.evaluate.details import Answered, Answers, details_of
+from assay.evaluate.details import Answered, details_of, shared_tokens
 from assay.evaluate.metrics import Floats, Scored, comparison_metrics, tag_of, without_lengths
-from assay.evaluate.outputs import listed, write_all
+from assay.evaluate.outputs import comparison_row, counts_of, listed, reasons_told, write_all
 from assay.model.reward_model import RewardModel, giving
 from assay.model.rewards import score_sequences, scored_sequences, shortest_floats
 
@@ -45,10 +42,18 @@ class Evaluation:
         """What goes beyond `metrics`, computed when it is first asked for; training never asks."""
         return {} if self.answers is None else details_of(self.answers)
 
-    @property
-    def skipped_counts(self) -> dict[str, int]:
-        """Skipped rows by reason."""
-        return dict(Counter(row.reason for row in self.skipped))
+    def results(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands in `results.json`: the metrics, the details, what was left out.
+
+        Args:
+            about: model, data, template: whatever says what was measured.
+        """
+        skipped = {
+            "count": len(self.skipped),
+            "reasons": counts_of(self.skipped),
+            "rows": listed(self.skipped),
+        }
+        return {**self.metrics, **self.details, "skipped": skipped, **about}
 
 
 def evaluate_groups(
@@ -72,40 +77,37 @@ def evaluate_groups(
         DataError: no comparison is left to evaluate.
     """
     if not data.num_comparisons:
-        counts = Counter(row.reason for row in data.skipped)
-        listed = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+        reasons = reasons_told(counts_of(data.skipped))
         raise DataError(
-            f"no comparison is left to evaluate ({listed or 'no rows'})",
+            f"no comparison is left to evaluate ({reasons or 'no rows'})",
             mend="raise max_length, or look at the rows",
         )
-    scored: list[Scored] = []
-    rows: list[dict[str, Any]] = []
-    skipped = list(data.skipped)
-    reward_GR: list[list[float]] = []
-    members: list[Floats] = []
+    answers: list[Answered] = []
+    decided: list[Decided] = []
+    left_out = list(data.skipped)
     for number, window in enumerate(windows_of(data)):
+        members: Sequence[Floats | None] = [None] * len(window)
         if rewards is not None:
             following = iter(rewards[number])
         elif model.heads is not None and model.heads.is_ensemble:
-            found, value_RM = _score_with_members(model, window, max_tokens)
+            found, members = _score_with_members(model, window, max_tokens)
             following = iter(found)
-            members += value_RM
         else:
             following = iter(score_window(model, window, max_tokens))
-        new: list[Scored] = []
-        for group in window:
-            reward_R = [next(following) for _ in group.sequences]
-            reward_GR.append(reward_R)
-            decided, ties = decide(group.group, reward_R, [len(ids) for ids in group.sequences])
-            skipped += ties
-            new += [item for item, _ in decided]
-            rows += [row for _, row in decided]
-        scored += new
+        before = len(decided)
+        for group, value_RM in zip(window, members, strict=True):
+            one = Answered(
+                group.group,
+                [next(following) for _ in group.sequences],
+                [len(ids) for ids in group.sequences],
+                shared_tokens(group.sequences),
+                value_RM,
+            )
+            answers.append(one)
+            _decide(one, decided, left_out)
         if progress is not None:
-            progress(new)
-    check_decided(scored)
-    answers = Answers(data, reward_GR, members or None)
-    return Evaluation(comparison_metrics(scored), scored, rows, skipped, answers)
+            progress([item for item, _ in decided[before:]])
+    return _evaluation(answers, decided, left_out)
 
 
 def evaluate_answers(answers: Sequence[Answered], skipped: Sequence[SkippedRow]) -> Evaluation:
@@ -121,51 +123,44 @@ def evaluate_answers(answers: Sequence[Answered], skipped: Sequence[SkippedRow])
     decided: list[Decided] = []
     left_out = list(skipped)
     for one in answers:
-        new, ties = decide(one.group, one.rewards, one.tokens)
-        decided += new
-        left_out += ties
-    scored = [item for item, _ in decided]
-    check_decided(scored)
-    metrics = comparison_metrics(scored)
-    if any(one.tokens is None for one in answers):
-        metrics = without_lengths(metrics)
-    return Evaluation(metrics, scored, [row for _, row in decided], left_out, answers)
+        _decide(one, decided, left_out)
+    return _evaluation(answers, decided, left_out)
 
 
-def decide(
-    group: Group, reward_R: Sequence[float], tokens_R: Sequence[int] | None
-) -> tuple[list[Decided], list[SkippedRow]]:
-    """Who wins each comparison of a group, and the comparisons that the data call a tie."""
-    decided: list[Decided] = []
-    ties: list[SkippedRow] = []
-    for comparison in group.comparisons:
+def _decide(one: Answered, decided: list[Decided], left_out: list[SkippedRow]) -> None:
+    """Add who wins each comparison of a prompt, and the comparisons that the data call a tie."""
+    reward_R, tokens_R = one.rewards, one.tokens
+    for comparison in one.group.comparisons:
+        source = comparison.row or one.group.source
         if comparison.winner_loser is None:
-            ties.append(SkippedRow(comparison.row or group.source, "labelled tie"))
+            left_out.append(SkippedRow(source, "labelled tie"))
             continue
         chosen, rejected = comparison.winner_loser
         item = Scored(
-            prompt=group.key,
+            prompt=one.group.key,
             chosen_reward=reward_R[chosen],
             rejected_reward=reward_R[rejected],
             chosen_tokens=tokens_R[chosen] if tokens_R is not None else 0,
             rejected_tokens=tokens_R[rejected] if tokens_R is not None else 0,
             tag=tag_of(comparison.tags),
         )
-        row = _row(group, comparison, item, has_tokens=tokens_R is not None)
+        texts, has_tokens = (one.group, chosen, rejected), tokens_R is not None
+        row = comparison_row(item, source, comparison.tags, texts, has_tokens=has_tokens)
         decided.append((item, row))
-    return decided, ties
 
 
-def check_decided(scored: Sequence[Scored]) -> None:
-    """See that there is something to be right on.
-
-    Raises:
-        DataError: there is not.
-    """
+def _evaluation(
+    answers: Sequence[Answered], decided: Sequence[Decided], left_out: list[SkippedRow]
+) -> Evaluation:
+    scored = [item for item, _ in decided]
     if not scored:
         raise DataError(
             "every comparison is labelled a tie", mend="there is nothing to be right on"
         )
+    metrics = comparison_metrics(scored)
+    if any(one.tokens is None for one in answers):
+        metrics = without_lengths(metrics)
+    return Evaluation(metrics, scored, [row for _, row in decided], left_out, answers)
 
 
 def windows_of(data: EncodedData) -> Iterator[list[EncodedGroup]]:
@@ -199,19 +194,6 @@ def _score_with_members(
     return shortest_floats(value_RV[:, 0]), members
 
 
-def about_input(source: DataSource, loaded: LoadedData, encoded: EncodedData) -> dict[str, Any]:
-    """What was read for an evaluation: rows = comparisons + skipped + bad_rows."""
-    return {
-        "input": source.path,
-        "input_sha256": loaded.fingerprints[0],
-        "format": loaded.formats[0],
-        "split": source.split,
-        "label": source.label,
-        "rows": loaded.num_rows,
-        "bad_rows": len(loaded.bad_rows) + len(encoded.bad_rows),
-    }
-
-
 def write_evaluation(
     evaluation: Evaluation,
     directory: Path,
@@ -223,45 +205,18 @@ def write_evaluation(
     Args:
         evaluation: what to write.
         directory: made if it is not there.
-        about: model, data, template: whatever says what was measured.
+        about: as in `Evaluation.results`.
         more: files that belong to them, as `write_all` takes them.
 
     Returns:
-        what stands in `results.json`: the metrics and the details.
+        what stands in `results.json`.
 
     Raises:
         OutputError: no space, no permission.
     """
-    results = evaluation.metrics | {
-        **evaluation.details,
-        "skipped": {
-            "count": len(evaluation.skipped),
-            "reasons": evaluation.skipped_counts,
-            "rows": listed(evaluation.skipped),
-        },
-        **about,
-    }
+    results = evaluation.results(about)
     text = json.dumps(results, ensure_ascii=False, indent=2)
     lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation.comparisons)
     files = {"results.json": (text, "\n"), "comparisons.jsonl": lines}
     write_all(directory, files | dict(more or {}))
     return results
-
-
-def _row(group: Group, comparison: Comparison, item: Scored, *, has_tokens: bool) -> dict[str, Any]:
-    assert comparison.winner_loser is not None
-    chosen, rejected = (group.responses[place] for place in comparison.winner_loser)
-    return {
-        "row": str(comparison.row or group.source),
-        "group": item.prompt,
-        "result": item.result,
-        "margin": item.margin,
-        "chosen_reward": item.chosen_reward,
-        "rejected_reward": item.rejected_reward,
-        "chosen_tokens": item.chosen_tokens if has_tokens else None,
-        "rejected_tokens": item.rejected_tokens if has_tokens else None,
-        "tags": comparison.tags,
-        "prompt": [message.as_dict() for message in group.prompt],
-        "chosen": [message.as_dict() for message in chosen.messages],
-        "rejected": [message.as_dict() for message in rejected.messages],
-    }

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from assay.evaluate.metrics import Floats, clustered_accuracy
+from assay.evaluate.metrics import Floats, clustered_accuracy, student
 
 Ints = NDArray[np.intp]
 
@@ -44,10 +43,8 @@ def accuracy_of(win_C: Floats, cluster_C: Ints) -> dict[str, Any]:
     }
 
 
-def mean_interval(
-    value_C: Floats, cluster_C: Ints, level: float = 0.95
-) -> tuple[float, list[float] | None]:
-    """A mean and its interval: sandwich error by prompt, factor P / (P - 1), Student's t.
+def mean_interval(value_C: Floats, cluster_C: Ints) -> tuple[float, list[float] | None]:
+    """A mean and its 95% interval: sandwich error by prompt, factor P / (P - 1), Student's t.
 
     Returns:
         the mean, and (low, high); None of one prompt, which says nothing about others.
@@ -59,10 +56,5 @@ def mean_interval(
         return mean, None
     residual_P = np.bincount(prompt_C, weights=value_C - mean)
     variance = float((residual_P**2).sum()) / len(value_C) ** 2 * num_prompts / (num_prompts - 1)
-    half = student(num_prompts - 1, level) * math.sqrt(variance)
+    half = student(num_prompts - 1) * math.sqrt(variance)
     return mean, [mean - half, mean + half]
-
-
-def student(degrees: int, level: float = 0.95) -> float:
-    """The two-sided quantile of Student's t."""
-    return float(stats.t.ppf(0.5 + level / 2, degrees))

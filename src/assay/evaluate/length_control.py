@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
-from assay.evaluate.intervals import student
-from assay.evaluate.metrics import Floats
+from assay.evaluate.metrics import Floats, student
 
 RIDGE = 1.0
 """Half of it times the squared slope is taken off the log-likelihood, so that it stays finite."""

@@ -107,9 +107,9 @@ def length_baseline(scored: Sequence[Scored]) -> float:
 
 
 def clustered_accuracy(
-    win_C: Floats, cluster_C: NDArray[np.intp], level: float = 0.95
+    win_C: Floats, cluster_C: NDArray[np.intp]
 ) -> tuple[float, float, tuple[float, float]]:
-    """Mean of wins, its standard error clustered by prompt, and an interval.
+    """Mean of wins, its standard error clustered by prompt, and a 95% interval.
 
     The standard error is the sandwich one, with the small-sample factor P / (P - 1). The interval
     is Wilson's (1927) with the effective number of comparisons that this error implies and
@@ -131,8 +131,13 @@ def clustered_accuracy(
     variance = float((residual_P**2).sum()) / len(win_C) ** 4 * num_prompts / (num_prompts - 1)
     effective = accuracy * (1 - accuracy) / variance if variance > 0 else float(num_prompts)
     effective = min(max(effective, 1.0), float(len(win_C)))
-    quantile = float(stats.t.ppf(0.5 + level / 2, num_prompts - 1))
-    return accuracy, math.sqrt(variance), wilson_interval(accuracy, effective, quantile)
+    interval = wilson_interval(accuracy, effective, student(num_prompts - 1))
+    return accuracy, math.sqrt(variance), interval
+
+
+def student(degrees: int) -> float:
+    """The quantile of Student's t between whose negative and which 95% lie."""
+    return float(stats.t.ppf(0.975, degrees))
 
 
 def wilson_interval(share: float, count: float, quantile: float) -> tuple[float, float]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assay.data.encoding import warn_of_unread_thoughts
-from assay.errors import ConfigError
 from assay.model.loading import load_reward_model
 from assay.model.reward_model import RewardModel
 from assay.notices import notice
+from assay.score.scorer import reading_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,7 @@ def open_model(model: str | Path, reading: Reading) -> tuple[RewardModel, int]:
         dtype=reading.dtype,
         engine=reading.engine,
     )
-    max_length = reading.max_length or loaded.metadata.max_length or loaded.max_length
-    if max_length > loaded.max_length:
-        raise ConfigError(
-            f"--max-length {max_length} is beyond the model's context of {loaded.max_length} "
-            "tokens",
-            mend=f"give at most {loaded.max_length}",
-        )
-    return loaded, max_length
+    return loaded, reading_limit(loaded, reading.max_length or loaded.metadata.max_length)
 
 
 def about_model(model: RewardModel, max_length: int) -> dict[str, Any]:

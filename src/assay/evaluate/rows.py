@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Literal
 
 from assay.data.grouping import group_by_prompt
-from assay.data.loading import (
-    LoadedData,
-    SkippedRow,
-    SortedSource,
-    bad_rows_error,
-    load_groups,
-)
-from assay.data.records import Group
-from assay.data.rows import BadRow
+from assay.data.loading import LoadedData, SortedSource, bad_rows_error, load_groups, load_source
 from assay.data.sources import DataSource
 from assay.data.template_classes import format_by_template, is_of_a_class
 from assay.errors import DataError
+from assay.evaluate.outputs import counts_of, reasons_told
 from assay.model.metadata import Metadata
 from assay.notices import counted, notice
 
@@ -78,27 +70,18 @@ def load_answers(
     rows = SortedSource(
         as_in_training(source, metadata, template), need_comparisons=False, usable_only=False
     )
-    every = list(rows)
-    groups = [row for row in every if isinstance(row, Group)]
-    skipped = [row for row in every if isinstance(row, SkippedRow)]
-    bad_rows = [row for row in every if isinstance(row, BadRow)]
-    if bad_rows and on_bad_row == "error":
-        raise bad_rows_error(bad_rows)
-    if not groups:
-        reasons = ", ".join(f"{n} {why}" for why, n in Counter(r.reason for r in skipped).items())
+    data = load_source(rows)
+    if data.bad_rows and on_bad_row == "error":
+        raise bad_rows_error(data.bad_rows)
+    if not data.groups:
+        reasons = reasons_told(counts_of(data.skipped))
         raise DataError(
-            f"holds no answer ({reasons or counted(len(bad_rows), 'bad row')})",
+            f"holds no answer ({reasons or counted(len(data.bad_rows), 'bad row')})",
             where=source.path,
             mend="give it rows with prompts and answers",
         )
-    return LoadedData(
-        groups=group_by_prompt(groups),
-        skipped=skipped,
-        bad_rows=bad_rows,
-        num_rows=rows.num_rows,
-        formats=[rows.format],
-        fingerprints=[rows.fingerprint],
-    )
+    data.groups = group_by_prompt(data.groups)
+    return data
 
 
 def as_in_training(

@@ -10,13 +10,7 @@ from typing import Literal
 
 from assay.data.formats import VerbatimText
 from assay.data.formats.fields import as_text, wrong_type
-from assay.data.loading import (
-    SkippedRow,
-    check_not_empty,
-    compare_where_rated,
-    grouped,
-    sorted_row,
-)
+from assay.data.loading import SkippedRow, check_not_empty, compare_where_rated, grouped, sorted_row
 from assay.data.records import Group, Response, prompt_key
 from assay.data.rows import BadRow, bad_row
 from assay.data.scorable import ScorableRow, SourceReader
@@ -25,6 +19,7 @@ from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 from assay.evaluate.account import ReadRows, read_all, refusal
 from assay.evaluate.details import Answered
+from assay.evaluate.outputs import counts_of
 from assay.evaluate.stored_numbers import one_score, place_of, scores, whole_numbers
 from assay.notices import warn
 
@@ -118,9 +113,7 @@ def read_stored(
         [row for row in found.good if isinstance(row, Group)], reader.formats, source.label
     )
     skipped = [*(row for row in found.good if isinstance(row, SkippedRow)), *alone]
-    reasons = [row.reason for row in skipped]
-    counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-    check_not_empty(source, not groups, found.num_rows, counts)
+    check_not_empty(source, not groups, found.num_rows, counts_of(skipped))
     _say(rewards)
     return StoredPairs(
         # A merged group has the key that it was merged by as its id.

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
-from assay.consoles import console
+from assay.consoles import between, console, headed
 from assay.data.audit.texts import excerpt
 from assay.data.encoding import warn_of_unread_thoughts
 from assay.data.loading import SkippedRow
 from assay.data.prompts import asked
 from assay.errors import AssayError, DataError
 from assay.evaluate.outputs import listed
-from assay.evaluate.versus import (
-    Duel,
-    Matched,
-    Policy,
-    duel_metrics,
-    match,
-    unmatched,
-)
+from assay.evaluate.versus import Duel, Matched, Policy, duel_metrics, match, unmatched
 from assay.files import text_output
 from assay.model.reward_model import RewardModel
 from assay.notices import counted, warn
@@ -36,16 +27,6 @@ _WINDOW = 256
 """Prompts scored together."""
 
 _EXAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class VersusOptions:
-    """How `assay versus` reads; each field is a flag of the command."""
-
-    output: Path | None = None
-    limit: int | None = None
-    max_length: int | None = None
-    on_bad_row: Literal["error", "skip"] = "error"
 
 
 def read_both(a: Policy, b: Policy) -> tuple[list[Matched], dict[str, Any]]:
@@ -71,16 +52,32 @@ def read_both(a: Policy, b: Policy) -> tuple[list[Matched], dict[str, Any]]:
 
 
 def versus_command(
-    model: RewardModel, name: str, a: Policy, b: Policy, options: VersusOptions
+    model: RewardModel,
+    name: str,
+    a: Policy,
+    b: Policy,
+    *,
+    output: Path | None,
+    limit: int | None,
+    max_length: int | None,
 ) -> dict[str, Any]:
     """Score both policies' answers and compare; returns what stands in the JSON file.
+
+    Args:
+        model: the model.
+        name: as the user called it.
+        a: one policy's answers.
+        b: the other's.
+        output: the JSON file; None where nothing is written.
+        limit: of the rows that were read, for the account.
+        max_length: tokens of a sequence.
 
     Raises:
         AssayError: no common prompt, nothing that can be scored, an output that cannot be written.
     """
-    reading_limit(model, options.max_length)
+    reading_limit(model, max_length)
     matched, account = read_both(a, b)
-    duels, skipped, truncated, thoughts = _duels(model, matched, options.max_length)
+    duels, skipped, truncated, thoughts = _duels(model, matched, max_length)
     if not duels:
         raise DataError(
             f"no prompt is left to compare of {len(matched)} ({skipped[0].reason})",
@@ -91,7 +88,7 @@ def versus_command(
         "model": name,
         "template_hash": model.renderer.template.hash,
         **account,
-        "limit": options.limit,
+        "limit": limit,
         "skipped": listed(skipped),
         "truncated": truncated,
         **duel_metrics(duels),
@@ -101,10 +98,10 @@ def versus_command(
     if truncated:
         warn(f"{truncated} answers were read without the beginning of their prompt")
     warn_of_unread_thoughts(thoughts, model.renderer.template.name)
-    if options.output is not None:
-        with text_output(options.output) as file:
+    if output is not None:
+        with text_output(output) as file:
             file.write(json.dumps(found, ensure_ascii=False, indent=2) + "\n")
-        print(f"results: {options.output}")
+        print(f"results: {output}")
     return found
 
 
@@ -112,19 +109,16 @@ def print_versus(found: dict[str, Any]) -> None:
     """One table, what was left out, and the prompts on which the two differ most."""
     out = console(120)
     out.print(Text(f"A  {found['a']['input']}\nB  {found['b']['input']}"), soft_wrap=True)
-    table = Table(show_header=True, header_style="bold")
-    table.add_column("A against B")
-    table.add_column("", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_row("win rate", f"{found['win_rate']:.4f}", _between(found["win_rate_ci95"]))
+    table = headed(["A against B"], ["", "95% interval"])
+    table.add_row("win rate", f"{found['win_rate']:.4f}", between(found["win_rate_ci95"]))
     controlled = found["length_controlled_win_rate"]
     table.add_row(
         "win rate at equal lengths",
         "-" if controlled is None else f"{controlled:.4f}",
-        _between(found["length_controlled_ci95"]) if controlled is not None else "",
+        between(found["length_controlled_ci95"]) if controlled is not None else "",
     )
     ends = found["mean_difference_ci95"]
-    table.add_row("mean difference of rewards", f"{found['mean_difference']:+.4f}", _between(ends))
+    table.add_row("mean difference of rewards", f"{found['mean_difference']:+.4f}", between(ends))
     table.add_row("A is longer by (tokens)", f"{found['mean_longer']:+.1f}", "")
     table.add_row("A is the longer one", f"{found['share_longer']:.4f}", "")
     out.print(table)
@@ -170,7 +164,8 @@ def _duels(
     duels: list[Duel] = []
     skipped: list[SkippedRow] = []
     truncated = thoughts = 0
-    for window in _windows(matched):
+    for start in range(0, len(matched), _WINDOW):
+        window = matched[start : start + _WINDOW]
         found = score_or_refuse(model, [one.group for one in window], max_length=max_length)
         for one, row in zip(window, found, strict=True):
             if isinstance(row, AssayError):
@@ -180,11 +175,6 @@ def _duels(
             truncated += sum(row.truncated)
             thoughts += row.unread_thoughts
     return duels, skipped, truncated, thoughts
-
-
-def _windows(matched: Sequence[Matched]) -> Iterator[Sequence[Matched]]:
-    for start in range(0, len(matched), _WINDOW):
-        yield matched[start : start + _WINDOW]
 
 
 def _duel(matched: Matched, row: RowScores) -> Duel:
@@ -211,7 +201,3 @@ def _prompt_row(duel: Duel) -> dict[str, Any]:
         "tokens_a": list(duel.tokens_a),
         "tokens_b": list(duel.tokens_b),
     }
-
-
-def _between(ends: Sequence[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"

@@ -61,14 +61,16 @@ def download_huggingface(wanted: Wanted, patterns: list[str], unwanted: list[str
             wanted, url, "accept its conditions on its page, then set HF_TOKEN"
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise _missing(
-            url,
+        raise PullError(
             f"no such {wanted.word}, or a private one",
-            "check the name; if it is private, set HF_TOKEN",
+            where=url,
+            mend="check the name; if it is private, set HF_TOKEN",
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise _missing(
-            url, f"no revision {wanted.revision!r}", "give --revision a branch, a tag or a commit"
+        raise PullError(
+            f"no revision {wanted.revision!r}",
+            where=url,
+            mend="give --revision a branch, a tag or a commit",
         ) from error
     except Exception as error:  # the errors of the client and of its transport have no common base
         if is_full(error):
@@ -114,10 +116,10 @@ def download_modelscope(wanted: Wanted, patterns: list[str], unwanted: list[str]
                 wanted, url, "ask for access on its page, then set MODELSCOPE_API_TOKEN"
             ) from error
         if status == 404:
-            raise _missing(
-                url,
+            raise PullError(
                 f"no such {wanted.word}, or no revision {wanted.revision!r} of it",
-                "check both names",
+                where=url,
+                mend="check both names",
             ) from error
         raise _unreachable(
             wanted, url, error, "check the network, or set MODELSCOPE_ENDPOINT to a mirror"
@@ -156,10 +158,6 @@ def _root(error: BaseException) -> BaseException:
             found = layer
         layer = layer.__cause__ or layer.__context__
     return found
-
-
-def _missing(url: str, what: str, mend: str) -> PullError:
-    return PullError(what, where=url, mend=mend)
 
 
 def _locked(wanted: Wanted, url: str, mend: str) -> PullError:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from assay.cache import exclusive
 from assay.errors import PullError
+from assay.files import DISK_FULL
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 # Of safetensors and of huggingface_hub, whose errors carry no number.
 _SAID_WHEN_FULL = ("No space left", "Not enough free disk space")
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
@@ -34,21 +34,17 @@ def build_once(final: Path, build: Callable[[Path, Path], None]) -> None:
     """
     with _disk_errors(final, _OTHER_CACHE):
         final.parent.mkdir(parents=True, exist_ok=True)
-        _build_once(final, build)
-
-
-def _build_once(final: Path, build: Callable[[Path, Path], None]) -> None:
-    with exclusive(final) as locked:
-        if final.is_dir():
-            return
-        if locked:
-            _sweep(final)
-        with _workshop(final) as workshop:
-            directory, scratch = workshop / "whole", workshop / "scratch"
-            directory.mkdir()
-            scratch.mkdir()
-            build(directory, scratch)
-            _rename(directory, final)
+        with exclusive(final) as locked:
+            if final.is_dir():
+                return
+            if locked:
+                _sweep(final)
+            with _workshop(final) as workshop:
+                directory, scratch = workshop / "whole", workshop / "scratch"
+                directory.mkdir()
+                scratch.mkdir()
+                build(directory, scratch)
+                _rename(directory, final)
 
 
 def copy_directory(source: Path, target: Path) -> None:
@@ -102,7 +98,7 @@ def _disk_errors(place: Path, instead: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in DISK_FULL:
             what, instead = "no space left on the device", f"free some, or {instead}"
         else:
             what = f"cannot write here ({error.strerror or error})"
@@ -111,7 +107,7 @@ def _disk_errors(place: Path, instead: str) -> Iterator[None]:
 
 def is_full(error: BaseException) -> bool:
     """Whether the cause of an error, at any depth, is a full disk."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return True
     if any(sign in str(error) for sign in _SAID_WHEN_FULL):
         return True

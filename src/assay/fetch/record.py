@@ -89,7 +89,7 @@ def card_fields(directory: Path) -> dict[str, Any]:
         return {}
     try:
         fields = yaml.safe_load(text.removeprefix("---\n").split("\n---", 1)[0])
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: 30 February, for one.
         return {}
     return fields if isinstance(fields, dict) else {}
 

@@ -32,8 +32,7 @@ def bradley_terry(
     Returns:
         A scalar, float32 or wider.
     """
-    reward_R = widened(reward_R)
-    gap_C = reward_R[pairs.better_C] - reward_R[pairs.worse_C]
+    gap_C = pairs.gaps(widened(reward_R))
     target_C = pairs.target_C.to(gap_C)
     if margin_scale:
         gap_C = gap_C - margin_scale * pairs.margin_C.to(gap_C)

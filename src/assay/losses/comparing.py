@@ -57,8 +57,7 @@ class Comparisons(Objective):
         """Of an ensemble the standard deviation of the members' gaps, mean over comparisons."""
         if self.num_members is None:
             return {}
-        pairs = pairs_of(groups, self.config.weight_by)
-        gap_CM = rewards[pairs.better_C] - rewards[pairs.worse_C]
+        gap_CM = pairs_of(groups, self.config.weight_by).gaps(rewards)
         return {"gap_std": (float(gap_CM.std(1).sum()), float(len(gap_CM)))}
 
     def prepare(self, groups: Iterable[EncodedGroup]) -> tuple[Member, ...] | None:

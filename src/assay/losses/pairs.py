@@ -58,6 +58,10 @@ class Pairs:
         ]
         return cls(*map(torch.cat, zip(*columns, strict=True)))
 
+    def gaps(self, rewards: Tensor) -> Tensor:
+        """What the better has more than the worse; of rewards [R], or of members' values [R, M]."""
+        return rewards[self.better_C] - rewards[self.worse_C]
+
     @property
     def tied_C(self) -> Tensor:
         """Which comparisons are ties."""

@@ -22,7 +22,7 @@ def rao_kupper(reward_R: Tensor, pairs: Pairs, *, tie_probability: float) -> Ten
     P(a) = s(g - h), P(b) = s(-g - h), P(tie) = (e^2h - 1) s(g - h) s(-g - h), where e^h = theta =
     (1 + p) / (1 - p) (Rao and Kupper, 1967). Finite for any finite gap.
     """
-    gap_C = _gaps(reward_R, pairs)
+    gap_C = pairs.gaps(widened(reward_R))
     threshold = math.log1p(tie_probability) - math.log1p(-tie_probability)
     won_C = F.logsigmoid(gap_C - threshold)
     lost_C = F.logsigmoid(-gap_C - threshold)
@@ -36,16 +36,11 @@ def davidson(reward_R: Tensor, pairs: Pairs, *, tie_probability: float) -> Tenso
     P(a) : P(b) : P(tie) = e^(g/2) : e^(-g/2) : nu with nu = 2 p / (1 - p) (Davidson, 1970).
     Finite for any finite gap.
     """
-    half_C = _gaps(reward_R, pairs) / 2
+    half_C = pairs.gaps(widened(reward_R)) / 2
     log_nu = math.log(2 * tie_probability / (1 - tie_probability))
     tie_C = torch.full_like(half_C, log_nu)
     log_all_C = torch.logsumexp(torch.stack([half_C, -half_C, tie_C]), 0)
     return _sum(torch.where(pairs.tied_C.to(half_C.device), tie_C, half_C) - log_all_C, pairs)
-
-
-def _gaps(reward_R: Tensor, pairs: Pairs) -> Tensor:
-    reward_R = widened(reward_R)
-    return reward_R[pairs.better_C] - reward_R[pairs.worse_C]
 
 
 def _sum(log_probability_C: Tensor, pairs: Pairs) -> Tensor:

@@ -1,6 +1,6 @@
 """Right-padded batches of sequences of similar length, and hidden states that stand for some.
 
-Shapes: N sequences, L tokens of the longest, R scored positions.
+Shapes: N sequences, L tokens of the longest, R scored positions, D width of the backbone.
 """
 
 from __future__ import annotations
@@ -51,6 +51,15 @@ class PaddedBatch:
             for position in range(start, last + 1)
         ]
         return replace(self, scored_R2=torch.tensor(places, device=self.last_N.device))
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenBatch:
+    """Hidden states [N, D] of last tokens, from a backbone that does not change."""
+
+    hidden_ND: Tensor
+    num_tokens: int = 0
+    """No token goes through the layers."""
 
 
 def padded_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -17,8 +17,10 @@ from torch import nn
 
 from assay.errors import ModelError, ResourceError, first_line
 from assay.model.foreign import ForeignHead, foreign_head, foreign_settings, unread_head
+from assay.model.foreign.directory import ForeignDirectory
 from assay.model.head import widen
 from assay.model.metadata import METADATA_FILE, Metadata
+from assay.model.rewards import is_out_of_memory
 from assay.notices import notice
 
 if TYPE_CHECKING:
@@ -126,10 +128,19 @@ def config_of(path: Path) -> PretrainedConfig:
     """The configuration of a one-label classifier; dropout is off.
 
     Raises:
-        ModelError: it cannot be read, or has several labels.
+        ModelError: it cannot be read, transformers does not know the architecture, or it has
+            several labels.
     """
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig, __version__
 
+    kind = ForeignDirectory(path).config.get("model_type")
+    if isinstance(kind, str) and kind not in CONFIG_MAPPING:
+        raise ModelError(
+            f"transformers {__version__} has no architecture '{kind}', and code of a directory "
+            "is never run",
+            where=path,
+            mend="take a newer transformers, or register its classes in a plug-in",
+        )
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
@@ -178,8 +189,14 @@ def _from_pretrained(
             raise ModelError(
                 f"its weights cannot be read ({error})", where=path, mend="fetch the model again"
             ) from None
+        except ImportError as error:  # Of what quantised weights need.
+            raise ModelError(
+                f"its weights need another package ({first_line(error)})",
+                where=path,
+                mend="install it, or take the model that is not quantised",
+            ) from None
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if is_out_of_memory(error):
                 raise ResourceError("out of memory while loading", where=path) from None
             raise ModelError(
                 f"cannot be loaded as a sequence classifier ({first_line(error)})",

@@ -30,10 +30,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from assay.cache import cache_dir
+from assay.cache import cache_dir, keep_answer
 from assay.data.rendering import TokenIds
 from assay.errors import first_line
-from assay.files import write_text
 from assay.model.classifier import quiet_transformers
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import is_out_of_memory, rewards_of_sequences
@@ -83,11 +82,7 @@ def wrong_kernels(model: RewardModel, device: torch.device) -> dict[Kernel, Faul
     if not all(fault.compared for fault in wrong.values()):
         return wrong
     said = {name: fault.said for name, fault in wrong.items()}
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, json.dumps({"device": _named(device), "wrong": said}))
-    except OSError:
-        pass  # Without a cache the check runs again next time.
+    keep_answer(place, {"device": _named(device), "wrong": said})
     return wrong
 
 
@@ -108,7 +103,7 @@ def find_wrong(model: RewardModel, device: torch.device, dtype: torch.dtype) -> 
         try:
             pair = _Pair(model, device, dtype)
         except Exception as error:  # Anything may come out of somebody else's model code.
-            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             said = f"a small model of this kind cannot be computed there ({first_line(error)})"
             fault = Fault(said, compared=False)

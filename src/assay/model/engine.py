@@ -8,49 +8,51 @@ padded  rows padded on the right, for models whose attention cannot be replaced;
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
 from assay.data.rendering import TokenIds
-from assay.model.batch import PaddedBatch, padded_batches
-from assay.tree import attention
+from assay.model.batch import HiddenBatch, PaddedBatch, padded_batches
+from assay.tree.attention import NAME
 from assay.tree.pack import Pack
-from assay.tree.packing import (
-    cut_by_families,
-    first_fit_decreasing,
-    pack_families,
-    tree_tokens,
-)
+from assay.tree.packing import cut_by_families, first_fit_decreasing, pack_families, tree_tokens
 
 EngineName = Literal["tree", "packed", "padded"]
+Batch = PaddedBatch | Pack | HiddenBatch
+"""What a model takes for one forward pass."""
 
 
-class Engine(Protocol):
-    """What the engines differ in. Costs and budgets are tokens of a forward pass."""
+class Engine(ABC):
+    """What the engines differ in. Costs and budgets are tokens of a forward pass.
 
-    @property
-    def name(self) -> EngineName:
-        """Its name in recipes."""
+    Those of one kind are equal: a copied model has a copy of its engine.
+    """
 
-    @property
-    def attention(self) -> str | None:
-        """Name of the attention implementation that the model needs; None leaves its own."""
+    name: EngineName
+    """As in recipes."""
+    attention: str | None = None
+    """Name of the attention implementation that the model needs; None leaves its own."""
 
     def cost(self, sequences: Sequence[TokenIds]) -> int:
         """Tokens that are computed for sequences of one family, padding not counted."""
+        return sum(map(len, dict.fromkeys(sequences)))
 
     def pack(self, families: Sequence[Sequence[TokenIds]], budget: int) -> list[list[int]]:
         """Indices of the families of each pack of a training step; above the budget one stands
         alone."""
+        return first_fit_decreasing([self.cost(sequences) for sequences in families], budget)
 
+    @abstractmethod
     def cut(
         self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
     ) -> list[list[int]]:
         """Indices of the sequences of each forward pass; above the budget one stands alone."""
 
+    @abstractmethod
     def batch(
         self,
         sequences: Sequence[TokenIds],
@@ -58,7 +60,7 @@ class Engine(Protocol):
         pad_id: int,
         device: torch.device,
         starts: Sequence[int] | None = None,
-    ) -> PaddedBatch | Pack:
+    ) -> Batch:
         """What the model takes for the sequences of one forward pass.
 
         `starts` is the first scored position of each; by default only the last token is scored.
@@ -66,47 +68,8 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class _Packs:
-    name: EngineName
-    share: bool
-    attention: str = attention.NAME
-
-    def cost(self, sequences: Sequence[TokenIds]) -> int:
-        return tree_tokens(sequences) if self.share else _distinct_tokens(sequences)
-
-    def pack(self, families: Sequence[Sequence[TokenIds]], budget: int) -> list[list[int]]:
-        if self.share:
-            return pack_families(families, budget)
-        return first_fit_decreasing([self.cost(sequences) for sequences in families], budget)
-
-    def cut(
-        self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
-    ) -> list[list[int]]:
-        if self.share:
-            return cut_by_families(sequences, families, budget)
-        return first_fit_decreasing([len(ids) for ids in sequences], budget)
-
-    def batch(
-        self,
-        sequences: Sequence[TokenIds],
-        families: Sequence[int],
-        pad_id: int,
-        device: torch.device,
-        starts: Sequence[int] | None = None,
-    ) -> Pack:
-        return Pack.of(sequences, device, families=families, share=self.share, starts=starts)
-
-
-@dataclass(frozen=True)
-class _Padded:
+class _Padded(Engine):
     name: EngineName = "padded"
-    attention: None = None
-
-    def cost(self, sequences: Sequence[TokenIds]) -> int:
-        return _distinct_tokens(sequences)
-
-    def pack(self, families: Sequence[Sequence[TokenIds]], budget: int) -> list[list[int]]:
-        return first_fit_decreasing([self.cost(sequences) for sequences in families], budget)
 
     def cut(
         self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
@@ -125,13 +88,44 @@ class _Padded:
         return batch if starts is None else batch.scored_from(starts)
 
 
-def _distinct_tokens(sequences: Sequence[TokenIds]) -> int:
-    return sum(map(len, dict.fromkeys(sequences)))
+@dataclass(frozen=True)
+class _Packed(Engine):
+    name: EngineName = "packed"
+    attention = NAME
+    shares = False
+
+    def cut(
+        self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
+    ) -> list[list[int]]:
+        return first_fit_decreasing([len(ids) for ids in sequences], budget)
+
+    def batch(
+        self,
+        sequences: Sequence[TokenIds],
+        families: Sequence[int],
+        pad_id: int,
+        device: torch.device,
+        starts: Sequence[int] | None = None,
+    ) -> Pack:
+        return Pack.of(sequences, device, families=families, share=self.shares, starts=starts)
 
 
-ENGINES: dict[EngineName, Engine] = {
-    "tree": _Packs("tree", share=True),
-    "packed": _Packs("packed", share=False),
-    "padded": _Padded(),
-}
+@dataclass(frozen=True)
+class _Tree(_Packed):
+    name: EngineName = "tree"
+    shares = True
+
+    def cost(self, sequences: Sequence[TokenIds]) -> int:
+        return tree_tokens(sequences)
+
+    def pack(self, families: Sequence[Sequence[TokenIds]], budget: int) -> list[list[int]]:
+        return pack_families(families, budget)
+
+    def cut(
+        self, sequences: Sequence[TokenIds], families: Sequence[int], budget: int
+    ) -> list[list[int]]:
+        return cut_by_families(sequences, families, budget)
+
+
+ENGINES: dict[EngineName, Engine] = {one.name: one for one in (_Tree(), _Packed(), _Padded())}
 """Engines by name, the fastest first: a model takes the first that is right for it."""

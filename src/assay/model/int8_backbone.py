@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,12 +125,10 @@ def watching(layers: Sequence[Layer]) -> Iterator[list[Readers]]:
 
         return hook
 
-    handles = [layer.module.register_forward_pre_hook(see(layer)) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.module.register_forward_pre_hook(see(layer)))
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def exchange(

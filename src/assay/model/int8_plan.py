@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -199,12 +199,10 @@ def _keeping(modules: Sequence[nn.Module]) -> Iterator[dict[int, tuple[Tensor, T
         output.retain_grad()
         kept[id(module)] = inputs[0].detach(), output
 
-    handles = [module.register_forward_hook(hook) for module in modules]
-    try:
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(hook))
         yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -213,14 +211,12 @@ def _grad_from_embedding(model: RewardModel) -> Iterator[None]:
     wanted = [weight for weight in model.parameters() if weight.requires_grad]
     for weight in wanted:
         weight.requires_grad_(False)
-    embedding = model.classifier.get_input_embeddings()
-    handle = embedding.register_forward_hook(
+    detached = model.classifier.get_input_embeddings().register_forward_hook(
         lambda module, inputs, output: output.detach().requires_grad_()
     )
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with detached, torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        handle.remove()
         for weight in wanted:
             weight.requires_grad_(True)

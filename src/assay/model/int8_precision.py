@@ -40,7 +40,7 @@ class Int8:
         check_worth()
         self.model = model
         self._sequences, self._families = own_sequences(model)
-        layers = linear_layers(_backbone(model))
+        layers = linear_layers(model.backbone)
         with watching(layers) as found:
             self._before, _ = self._rewards()
         if not found:
@@ -66,7 +66,7 @@ class Int8:
             What that does to the rewards of our own texts.
         """
         _, seconds_before = self._rewards()  # The first time nothing was warm, and layers watched.
-        exchange(_backbone(self.model), self._found, self.plan.choices)
+        exchange(self.model.backbone, self._found, self.plan.choices)
         self.model.precision = "int8"
         self._found = []
         after, seconds = self._rewards()
@@ -137,8 +137,3 @@ def own_sequences(model: RewardModel) -> tuple[list[TokenIds], list[int]]:
         sequences += [text.ids[-model.max_length :] for text in rendered]
         families += [number] * len(rendered)
     return sequences, families
-
-
-def _backbone(model: RewardModel) -> torch.nn.Module:
-    found: torch.nn.Module = getattr(model.classifier, model.classifier.base_model_prefix)
-    return found

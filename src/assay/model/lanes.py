@@ -45,7 +45,8 @@ def lanes_of(model: RewardModel) -> int:
         return 1
     if model.engine not in (ENGINES["tree"], ENGINES["packed"]) or model.precision != "full":
         return 1
-    if model.compute_dtype is not None or _rope_types(model) & _CHANGING:
+    rotary = {rope.get("rope_type") for rope in model.ropes}
+    if model.compute_dtype is not None or rotary & _CHANGING:
         return 1
     return 1 if any(map(_drops, model.modules())) else LANES
 
@@ -94,10 +95,3 @@ if hasattr(os, "register_at_fork"):  # A forked process has no threads but its o
 
 def _drops(module: nn.Module) -> bool:
     return isinstance(module, nn.Dropout) and module.training and module.p > 0
-
-
-def _rope_types(model: RewardModel) -> set[str]:
-    rope = getattr(model.classifier.config.get_text_config(), "rope_parameters", None) or {}
-    return {
-        str(entry.get("rope_type")) for entry in (rope, *rope.values()) if isinstance(entry, dict)
-    }

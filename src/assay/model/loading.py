@@ -18,7 +18,7 @@ from assay.model.ladder import choose_engine
 from assay.model.locate import locate_model, refuse_base
 from assay.model.metadata import Metadata
 from assay.model.padding import choose_pad_token
-from assay.model.precision import DTYPES, faster_dtype
+from assay.model.precision import DTYPES, check_dtype, faster_dtype
 from assay.model.quantised import quantisation
 from assay.model.reader import locate_for_training, reader_for_training, reader_of
 from assay.model.reward_model import RewardModel
@@ -196,10 +196,9 @@ def resolve_dtype(name: str, device: torch.device) -> str:
 
 
 def _scoring_dtype(name: str, device: torch.device) -> torch.dtype | str:
+    check_dtype(name)
     if name == "auto":
         return torch.float32 if device.type == "cpu" else "auto"
-    if name not in DTYPES:
-        raise ConfigError(f"unknown dtype '{name}'", mend=f"known: auto, {', '.join(DTYPES)}")
     return DTYPES[name]
 
 

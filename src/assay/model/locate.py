@@ -39,6 +39,28 @@ def locate_model(name: str, revision: str | None = None, *, needs_weights: bool 
         ModelError: nothing of that name holds a model.
         PullError: a hub model cannot be fetched.
     """
+    here = locate_here(name, revision, needs_weights=needs_weights)
+    if here is not None:
+        return here
+    try:
+        return _in_directory(pull(name, revision=revision).path)
+    except PullError as error:
+        raise PullError(
+            f"{error.what} (nor is there a directory '{name}' here)",
+            where=error.where,
+            mend=error.mend,
+        ) from None
+
+
+def locate_here(
+    name: str, revision: str | None = None, *, needs_weights: bool = True
+) -> Located | None:
+    """As `locate_model`, but nothing is fetched: None where only fetching would tell.
+
+    Raises:
+        ModelError: nothing of that name holds a model.
+        PullError: what was fetched before is damaged.
+    """
     path = Path(name)
     if path.is_dir() and revision is not None:
         raise ModelError(
@@ -57,14 +79,7 @@ def locate_model(name: str, revision: str | None = None, *, needs_weights: bool 
         return _in_directory(cached)
     if name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
         raise ModelError("no such model directory", where=name, mend="check the path")
-    try:
-        return _in_directory(pull(name, revision=revision).path)
-    except PullError as error:
-        raise PullError(
-            f"{error.what} (nor is there a directory '{name}' here)",
-            where=error.where,
-            mend=error.mend,
-        ) from None
+    return None
 
 
 def checkpoints_in(directory: Path) -> list[Path]:
@@ -134,6 +149,29 @@ def locate_base(adapter: Path, base: str | None) -> Path:
     """
     if base is not None:
         return locate_model(base).path
+    named, revision = base_named_in(adapter)
+    if named.startswith("/") and not Path(named).is_dir():
+        raise ModelError(
+            f"the adapter's base model is no longer at {named}",
+            where=adapter,
+            mend="give its new place with --base",
+        )
+    try:
+        return locate_model(named, revision).path
+    except (ModelError, PullError) as error:
+        raise ModelError(
+            f"the adapter's base model '{named}' is not found ({error.what})",
+            where=adapter,
+            mend="give its place with --base",
+        ) from None
+
+
+def base_named_in(adapter: Path) -> tuple[str, str | None]:
+    """The base model that an adapter names, and its revision.
+
+    Raises:
+        ModelError: it names none.
+    """
     try:
         config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
         named, revision = config["base_model_name_or_path"], config.get("revision")
@@ -145,18 +183,5 @@ def locate_base(adapter: Path, base: str | None) -> Path:
             where=adapter,
             mend="give --base",
         )
-    if str(named).startswith("/") and not Path(named).is_dir():
-        raise ModelError(
-            f"the adapter's base model is no longer at {named}",
-            where=adapter,
-            mend="give its new place with --base",
-        )
     # A directory has no revisions, though the adapter was trained on one that had.
-    try:
-        return locate_model(str(named), None if Path(named).is_dir() else revision).path
-    except (ModelError, PullError) as error:
-        raise ModelError(
-            f"the adapter's base model '{named}' is not found ({error.what})",
-            where=adapter,
-            mend="give its place with --base",
-        ) from None
+    return str(named), None if Path(named).is_dir() else revision

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from assay.files import output_errors, sync
+from assay.files import made, output_errors, sync
 
 MANIFEST = "manifest.json"
 
@@ -30,13 +30,12 @@ def whole_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
     """
     partial = target.with_name(f".{target.name}.partial")
     old = target.with_name(f".{target.name}.old")
-    with output_errors(target):
+    with output_errors(target), made(target.parent):
         if old.exists() and not target.exists():
             old.rename(target)  # A kill came between the two renames below.
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    try:
-        with output_errors(target):
+        partial.mkdir()
+        try:
             yield partial
             _write_manifest(partial)
             _sync(partial)
@@ -48,9 +47,9 @@ def whole_directory(target: Path, *, replace: bool = False) -> Iterator[Path]:
             else:
                 partial.rename(target)
             sync(target.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
 
 
 def torn(directory: Path) -> str | None:

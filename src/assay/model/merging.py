@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import assay
 from assay.data.templates import resolve_template
-from assay.errors import ConfigError, ModelError, OutputError, first_line
+from assay.errors import ModelError, OutputError, first_line
 from assay.files import check_place
 from assay.model.adapters import adapter_names, has_head, put_adapter
 from assay.model.classifier import quiet_transformers
@@ -24,13 +24,13 @@ from assay.model.loading import open_reward_model, set_padding
 from assay.model.locate import Located, locate_base, locate_model
 from assay.model.manifest import whole_directory
 from assay.model.metadata import Metadata
-from assay.model.precision import DTYPES
+from assay.model.precision import DTYPES, check_dtype
 from assay.model.reader import tokenizer_of
 from assay.model.saving import is_adapter, save_plain
 from assay.notices import notice
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 _NARROW = (torch.bfloat16, torch.float16)
 
@@ -77,8 +77,7 @@ def merge(
         ModelError: no model there, or one without a head that is no adapter.
         ConfigError: no such dtype.
     """
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ConfigError(f"unknown dtype '{dtype}'", mend=f"known: auto, {', '.join(DTYPES)}")
+    check_dtype(dtype)
     _check_free(output)
     located = locate_model(model)
     if located.kind == "plain" and Metadata.read(located.path) is not None:
@@ -162,13 +161,20 @@ def _merge_language_model(
     return Merged(output, type(merged).__name__, _name(held), None)
 
 
-def _is_classifier(path: Path) -> bool:
+def _config_of(path: Path) -> PretrainedConfig | None:
+    """A model's configuration; None where it cannot be read."""
     from transformers import AutoConfig
 
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
+            return AutoConfig.from_pretrained(str(path), trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _is_classifier(path: Path) -> bool:
+    config = _config_of(path)
+    if config is None:
         return True  # Whatever is wrong with it, opening it as a classifier says so.
     classes = getattr(config, "architectures", None) or []
     return any(name.endswith("ForSequenceClassification") for name in classes)
@@ -176,16 +182,8 @@ def _is_classifier(path: Path) -> bool:
 
 def _stored_dtype(located: Located, base: str | None) -> torch.dtype:
     """What a model's configuration says its weights are; float32 where it says nothing."""
-    from transformers import AutoConfig
-
-    path = located.path
-    if located.kind == "adapter":
-        path = locate_base(path, base)
-    try:
-        with quiet_transformers():
-            dtype = AutoConfig.from_pretrained(str(path), trust_remote_code=False).dtype
-    except (OSError, ValueError, KeyError, TypeError):
-        dtype = None
+    path = located.path if located.kind == "plain" else locate_base(located.path, base)
+    dtype = getattr(_config_of(path), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 

@@ -20,8 +20,9 @@ from typing import Literal
 
 import torch
 
-from assay.cache import cache_dir
-from assay.files import write_text
+from assay.cache import cache_dir, keep_answer
+from assay.errors import ConfigError
+from assay.machine import processor_name
 
 TrainingDType = Literal["float32", "bfloat16"]
 
@@ -58,6 +59,16 @@ class Choice:
 
     dtype: TrainingDType
     reason: str
+
+
+def check_dtype(name: str) -> None:
+    """Refuse what is neither `auto` nor the name of a dtype.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if name != "auto" and name not in DTYPES:
+        raise ConfigError(f"unknown dtype '{name}'", mend=f"known: auto, {', '.join(DTYPES)}")
 
 
 def faster_dtype(device: torch.device) -> Choice:
@@ -103,18 +114,14 @@ def measured(probe: str, kind: str = "") -> tuple[float, float] | None:
     )
     lines = done.stdout.split()
     found = (float(lines[0]), float(lines[1])) if done.returncode == 0 and len(lines) == 2 else None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, json.dumps(found))
-    except OSError:
-        pass  # Without a cache it is measured again next time.
+    keep_answer(place, found)
     return found
 
 
 def _place(kind: str = "") -> Path:
     parts = [
         platform.machine(),
-        _processor(),
+        processor_name(),
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
         str(torch.get_num_threads()),
@@ -124,11 +131,3 @@ def _place(kind: str = "") -> Path:
     return (
         cache_dir() / "precision" / f"{sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.json"
     )
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("model name")), platform.processor())

@@ -22,10 +22,9 @@ from assay.data.records import Group, Source
 from assay.data.rendering import Renderer, TokenIds
 from assay.errors import DataError
 from assay.model import fast
-from assay.model.batch import PaddedBatch
-from assay.model.engine import ENGINES, Engine, EngineName
+from assay.model.batch import HiddenBatch, PaddedBatch
+from assay.model.engine import ENGINES, Batch, Engine, EngineName
 from assay.model.heads import Heads
-from assay.model.hidden import HiddenBatch
 from assay.model.metadata import Metadata
 from assay.model.rewards import score_sequences
 from assay.tree.attention import Kernel, name_without, register
@@ -118,6 +117,12 @@ class RewardModel(nn.Module):
         return unwrap() if unwrap is not None else self.inner
 
     @property
+    def backbone(self) -> nn.Module:
+        """The transformers model without its head."""
+        backbone: nn.Module = getattr(self.classifier, self.classifier.base_model_prefix)
+        return backbone
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
@@ -136,22 +141,21 @@ class RewardModel(nn.Module):
         return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
 
     @property
+    def ropes(self) -> list[dict[str, Any]]:
+        """Settings of its rotary embeddings, of all layers or by their kind; empty without any."""
+        rope = getattr(self.classifier.config.get_text_config(), "rope_parameters", None) or {}
+        return [rope, *(entry for entry in rope.values() if isinstance(entry, dict))]
+
+    @property
     def short_length(self) -> int:
         """Tokens up to which sequences are read with one set of rotary frequencies.
 
         Longrope (Ding et al., 2024) has a second set for longer ones, and transformers chooses it
         by the longest sequence of a pass. (Dynamic frequencies change only beyond `max_length`.)
         """
-        rope = getattr(self.classifier.config.get_text_config(), "rope_parameters", None) or {}
-        by_layer = [entry for entry in rope.values() if isinstance(entry, dict)] or [rope]
-        return min(
-            (
-                int(entry["original_max_position_embeddings"])
-                for entry in by_layer
-                if entry.get("rope_type") == "longrope"
-            ),
-            default=self.max_length,
-        )
+        long = [rope for rope in self.ropes if rope.get("rope_type") == "longrope"]
+        lengths = (int(rope["original_max_position_embeddings"]) for rope in long)
+        return min(lengths, default=self.max_length)
 
     @property
     def head_weight(self) -> Tensor | None:
@@ -177,7 +181,7 @@ class RewardModel(nn.Module):
         else:
             fast.install(self.classifier)
 
-    def forward(self, batch: PaddedBatch | Pack | HiddenBatch) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """Raw rewards of a batch's scored tokens, by default the last ones, float32 or wider.
 
         The head computes in float32 whatever the backbone's dtype: bfloat16 would round rewards
@@ -211,7 +215,7 @@ class RewardModel(nn.Module):
         offset = self.metadata.reward_offset
         return reward_N + offset if offset else reward_N
 
-    def _scored(self, batch: PaddedBatch | Pack | HiddenBatch) -> Tensor:
+    def _scored(self, batch: Batch) -> Tensor:
         """The hidden states that the head reads."""
         if isinstance(batch, HiddenBatch):
             return batch.hidden_ND
@@ -219,7 +223,7 @@ class RewardModel(nn.Module):
 
     def _packed(self, pack: Pack) -> Tensor:
         """Hidden states of the scored rows [R, D]."""
-        hidden_1TD = self._body(
+        hidden_1TD = self.backbone(
             input_ids=pack.ids_T[None],
             position_ids=pack.position_T[None],
             use_cache=False,
@@ -236,7 +240,7 @@ class RewardModel(nn.Module):
         nothing: in float64 their softmax is nan, and nan times a weight of 0 reaches every row.
         """
         hides = reads_both_ways(self.classifier.config)
-        hidden_NLD = self._body(
+        hidden_NLD = self.backbone(
             input_ids=batch.ids_NL,
             attention_mask=batch.mask_NL if hides else torch.ones_like(batch.mask_NL),
             use_cache=False,
@@ -253,12 +257,6 @@ class RewardModel(nn.Module):
         output = self.classifier(input_ids=batch.ids_NL, attention_mask=batch.mask_NL)
         reward_N: Tensor = output.logits[:, 0]
         return reward_N.to(torch.promote_types(reward_N.dtype, torch.float32))
-
-    @property
-    def _body(self) -> nn.Module:
-        """The transformers model without its head."""
-        body: nn.Module = getattr(self.classifier, self.classifier.base_model_prefix)
-        return body
 
     def score(
         self, prompt: str | Sequence[dict[str, Any]], responses: Sequence[str | dict[str, Any]]

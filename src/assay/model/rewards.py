@@ -177,7 +177,7 @@ def inference_budget(device: torch.device) -> int:
     return 2048 if device.type == "cpu" else 16384
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether a device, or the CPU's allocator, ran out of memory."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
@@ -243,11 +243,10 @@ def _forward(
     starts: Sequence[int] | None = None,
     prompts: PromptKeys | None = None,
 ) -> Tensor:
-    further = () if starts is None else (starts,)
     try:
         if prompts is not None:
             return _forward_from_known(model, sequences, families, prompts)
-        batch = model.engine.batch(sequences, families, model.pad_id, model.device, *further)
+        batch = model.engine.batch(sequences, families, model.pad_id, model.device, starts)
         reward_N: Tensor = model(batch)
     except RuntimeError as error:
         if torch.is_grad_enabled() or not is_out_of_memory(error):

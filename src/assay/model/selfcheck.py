@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from assay.cache import cache_dir
+from assay.cache import cache_dir, keep_answer
 from assay.data.rendering import TokenIds
 from assay.errors import ModelError
-from assay.files import write_text
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import is_out_of_memory, rewards_of_sequences
 from assay.model.twin import twin_of
@@ -73,7 +72,7 @@ def verdict_on(model: RewardModel, engine: EngineName) -> Verdict:
     ):
         verdict = _check(model, engine)
     if verdict.compared:
-        _keep(place, {"engine": engine, "fault": verdict.fault})
+        keep_answer(place, {"engine": engine, "fault": verdict.fault})
     return verdict
 
 
@@ -107,14 +106,6 @@ def probe_sequences() -> tuple[list[TokenIds], list[int]]:
     return [*conversation, *later, *other], families
 
 
-def _keep(place: Path, answer: dict[str, str | None]) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, json.dumps(answer))
-    except OSError:
-        pass  # Without a cache the check runs again next time.
-
-
 def _check(model: RewardModel, engine: EngineName) -> Verdict:
     try:
         classifier = twin_of(model.classifier.config)
@@ -130,7 +121,7 @@ def _check(model: RewardModel, engine: EngineName) -> Verdict:
         found = _ours(twin, sequences, families, weight_R)
         leak = _leak(twin, sequences, families)
     except Exception as error:  # Anything may come out of somebody else's model code.
-        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         said = " ".join(str(error).split())[:160]
         return Verdict(f"it fails on a small model of this kind ({said})", compared=False)

@@ -21,6 +21,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 428, 30, 226
 MOST_DOTS = 400
 """So many points are drawn one by one; more are counted in cells."""
 _CELLS = 44
+_BINS = 36
+"""About so many bars."""
 LEVELS = 5
 """Shades of cells."""
 
@@ -82,11 +84,11 @@ def _unbroken(pairs: Sequence[tuple[float, float]]) -> list[list[tuple[float, fl
     return [piece for piece in pieces if len(piece) > 1]
 
 
-def edges_around_zero(values: Floats, wish: int = 36) -> Floats:
+def edges_around_zero(values: Floats) -> Floats:
     """Edges of bins of a round width, one of them 0; the outer 1% stand in the outer bins."""
     low, high = np.quantile(values, [0.005, 0.995]).tolist()
     low, high = min(low, 0.0), max(high, 0.0)
-    width = round_step(max(high - low, 1e-9) / wish)
+    width = round_step(max(high - low, 1e-9) / _BINS)
     first, last = math.floor(low / width), max(math.ceil(high / width), math.floor(low / width) + 1)
     return width * np.arange(first, last + 1)
 

@@ -55,11 +55,10 @@ def axis(
     end: float,
     name: str,
     *,
-    wish: int = 5,
     snug: bool = False,
     whole: bool = False,
 ) -> Axis:
-    """An axis with about `wish` round numbers.
+    """An axis with about five round numbers.
 
     Args:
         low: the least value.
@@ -67,13 +66,12 @@ def axis(
         start: place of the least.
         end: place of the greatest.
         name: what it is an axis of, with its unit.
-        wish: so many numbers, about.
         snug: the axis ends at `low` and `high`, not at round numbers around them.
         whole: its numbers are whole.
     """
     if not high > low:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-    step = max(round_step((high - low) / max(wish, 1)), 1.0 if whole else 0.0)
+    step = max(round_step((high - low) / 5), 1.0 if whole else 0.0)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [number * step for number in range(first, last + 1)]
     if snug:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assay.evaluate.benchmarks.measuring import flat_numbers
+from assay.evaluate.benchmarks.measuring import ABOUT_ROWS, flat_numbers
 from assay.pages.document import table
 from assay.report.found import EvaluatedSet
 from assay.report.parts import Sliced, heading, many, paragraph, share, span
-
-_SHOWN_ELSEWHERE = ("name", "title", "headline", "partial", "strict", "by_subset", "by_section")
 
 
 def benchmark_of(one: EvaluatedSet) -> str:
@@ -24,7 +22,7 @@ def benchmark_of(one: EvaluatedSet) -> str:
         f"reaches a right one: {share(strict['accuracy'])} ({span(strict['accuracy_ci95'])}, "
         f"{many(strict['num_items'], 'item')})."
     )
-    others = flat_numbers({k: v for k, v in found.items() if k not in _SHOWN_ELSEWHERE})
+    others = flat_numbers({k: v for k, v in found.items() if k not in ABOUT_ROWS})
     rows = [[name, _number(value)] for name, value in others.items()]
     notes = "".join(paragraph(f"Note: {note}.", "absent") for note in found["notes"])
     return (

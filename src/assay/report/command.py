@@ -11,7 +11,8 @@ from assay.pages.escaping import text
 from assay.report.found import RESULTS, find
 from assay.report.monitor_log import is_monitor_log, read_monitor_log
 from assay.report.monitor_page import monitor_page
-from assay.report.page import GENERATOR, report_page
+from assay.report.page import report_page
+from assay.report.parts import GENERATOR
 
 _MARK = f'<meta name="generator" content="{text(GENERATOR)}">'
 
@@ -70,7 +71,7 @@ def _of_log(path: Path, options: ReportOptions) -> tuple[Path, str]:
             mend="name a run, the --output of assay eval, or the file of assay serve --monitor-log",
         )
     runs = read_monitor_log(path)
-    page = monitor_page(runs, path, title=options.title, generator=GENERATOR)
+    page = monitor_page(runs, path, title=options.title)
     return options.output or path.with_suffix(".html"), page
 
 

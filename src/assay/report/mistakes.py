@@ -116,7 +116,7 @@ def _texts(row: Row) -> str:
             marks = differing(content, against)[0]
             if len(own) > 1:
                 said.append(f'<p class="who">{text(role)}</p>')
-            said.append(_said("p", content, _html_of(marks), language))
+            said.append(_said(content, _html_of(marks), language))
         reward = signed(row["chosen_reward" if kind == "better" else "rejected_reward"])
         sides.append(
             f'<div class="answer {kind}"><h5>{title} <span class="who">reward {reward}</span></h5>'
@@ -127,7 +127,7 @@ def _texts(row: Row) -> str:
 
 def _prompt(messages: Sequence[tuple[str, str]], language: str | None) -> str:
     said = "".join(
-        f'<p class="who">{text(role)}</p>{_said("p", content, text(content), language)}'
+        f'<p class="who">{text(role)}</p>{_said(content, text(content), language)}'
         for role, content in messages
     )
     long = sum(len(content) for _, content in messages) > _OPEN
@@ -166,10 +166,10 @@ def _cut(words: str) -> str:
     return f"{words[:MOST_CHARACTERS]}\n[and {count(left)} characters]"
 
 
-def _said(tag: str, content: str, inner: str, language: str | None) -> str:
+def _said(content: str, inner: str, language: str | None) -> str:
     known = language or _LANGUAGES.get(script_of(_whole(content)))
     marked = f' lang="{text(known)}"' if known else ""
-    return f'<{tag} class="said" dir="auto"{marked}>{inner or "(empty)"}</{tag}>'
+    return f'<p class="said" dir="auto"{marked}>{inner or "(empty)"}</p>'
 
 
 def _whole(content: str) -> str:

@@ -5,16 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from assay.pages.charts import (
-    HEIGHT,
-    WIDTH,
-    Curve,
-    curves,
-    horizontal,
-    smoothed,
-    thinned,
-    vertical,
-)
+from assay.pages.charts import HEIGHT, WIDTH, Curve, curves, horizontal, smoothed, thinned, vertical
 from assay.pages.document import table
 from assay.pages.svg import Axis, frame, line, path, svg
 from assay.report.monitor_log import Step

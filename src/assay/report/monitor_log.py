@@ -9,23 +9,12 @@ from typing import Any
 
 from assay.errors import DataError
 from assay.report.reading import object_lines
+from assay.serve.monitor.baseline import Baseline
 from assay.serve.monitor.bins import Bins
 from assay.serve.monitor.log import MIXED, SHARES, is_line
 from assay.serve.monitor.moments import Moments
 
 _MEND = "give the file as the server wrote it"
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What a step's rewards are compared with: see `assay.serve.monitor.baseline.Baseline`."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
-    rewards: int
-    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +43,7 @@ class Step:
     truncated: int
     below: int | None
     above: int | None
-    reference: Range | None
+    reference: Baseline | None
     lines: int = 1
 
     @property
@@ -85,8 +74,7 @@ class Step:
     @property
     def distance(self) -> float | None:
         """From the reference's mean, in its standard deviations."""
-        known = self.reference
-        return None if known is None else (self.mean - known.mean) / known.std
+        return None if self.reference is None else self.reference.distance(self.mean)
 
     @property
     def beyond(self) -> float | None:
@@ -208,7 +196,7 @@ def _step(line: Mapping[str, Any]) -> tuple[tuple[str, str], Step]:
         int(line["truncated"]),
         _whole(line["below"]),
         _whole(line["above"]),
-        None if reference is None else _range(reference),
+        None if reference is None else _baseline(reference),
     )
     return (str(line["run"]), str(line["model"])), step
 
@@ -217,8 +205,8 @@ def _whole(value: object) -> int | None:
     return None if value is None else int(str(value))
 
 
-def _range(reference: Mapping[str, Any]) -> Range:
+def _baseline(reference: Mapping[str, Any]) -> Baseline:
     mean, std, low, high = (float(reference[name]) for name in ("mean", "std", "low", "high"))
     if not std > 0:
         raise ValueError("its reference has no spread")
-    return Range(mean, std, low, high, int(reference["rewards"]), str(reference["source"]))
+    return Baseline(mean, std, low, high, int(reference["rewards"]), str(reference["source"]))

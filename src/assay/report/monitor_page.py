@@ -5,46 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from assay.pages.document import document, table
+from assay.pages.document import table
 from assay.pages.escaping import text
 from assay.report.monitor_figures import figures_of
 from assay.report.monitor_log import Run
 from assay.report.monitor_warnings import THRESHOLDS, WINDOW, warnings_of
-from assay.report.parts import count, heading, many, paragraph, section, share, signed
-from assay.report.style import REPORT_STYLE
+from assay.report.parts import count, heading, many, page, paragraph, section, share, signed
 from assay.serve.monitor.log import MIXED
 
 _DRAWN_RUNS = 20
 """Runs that have figures, the last ones; of all there is a line in the table."""
 
 
-def monitor_page(runs: Sequence[Run], path: Path, *, title: str | None, generator: str) -> str:
+def monitor_page(runs: Sequence[Run], path: Path, *, title: str | None) -> str:
     """The page of a log.
 
     Args:
         runs: that it holds, in the order in which they began.
         path: of the log.
         title: instead of its name.
-        generator: what made it, for programs.
     """
-    named = title or f"Monitor of {path.name}"
     drawn = runs[-_DRAWN_RUNS:]
     keys = [f"run-{number}" for number in range(1, len(drawn) + 1)]
     body = _summary(runs, len(drawn)) + "".join(map(_run, drawn, keys)) + _thresholds()
-    links = [("summary", "Summary"), *zip(keys, map(_name, drawn), strict=True)]
-    listed = "".join(
-        f'<li><a href="#{key}"><bdi>{text(name)}</bdi></a></li>'
-        for key, name in [*links, ("thresholds", "Thresholds")]
-    )
-    about = f"{many(len(runs), 'run')} that assay serve has watched."
-    page = (
-        '<a class="skip" href="#content">Skip to the content</a>\n'
-        f'<header><h1 dir="auto">{text(named)}</h1>{paragraph(about)}</header>\n'
-        f'<nav aria-label="Contents"><ul>{listed}</ul></nav>\n'
-        f'<main id="content" tabindex="-1">\n{body}</main>\n'
-        "<footer><p>Made by assay report. The log holds no texts.</p></footer>"
-    )
-    return document(named, page, style=REPORT_STYLE, generator=generator)
+    links = [(key, text(_name(run))) for key, run in zip(keys, drawn, strict=True)]
+    links = [("summary", "Summary"), *links, ("thresholds", "Thresholds")]
+    about = paragraph(f"{many(len(runs), 'run')} that assay serve has watched.")
+    named = title or f"Monitor of {path.name}"
+    return page(named, about, links, body, "The log holds no texts.")
 
 
 def _name(run: Run) -> str:

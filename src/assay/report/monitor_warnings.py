@@ -71,7 +71,7 @@ def warnings_of(steps: Sequence[Step]) -> list[str]:
         _growth(steps),
         _truncated(steps),
     ]
-    return [_sentence(text) for text in found if text]
+    return [text[:1].upper() + text[1:] for text in found if text]
 
 
 def _stretch(
@@ -176,7 +176,3 @@ def _truncated(steps: Sequence[Step]) -> str | None:
         f"{found.when}, {found.mean:.0%} of the prompts were read without their beginning. The "
         "model does not see what was asked."
     )
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]

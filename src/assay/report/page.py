@@ -7,21 +7,19 @@ from collections.abc import Sequence
 
 from assay.evaluate.probe.report import verdict_lines
 from assay.evaluate.summary import summary_lines
-from assay.pages.document import document, table
+from assay.pages.document import table
 from assay.pages.escaping import text
 from assay.report.benchmark import benchmark_of
 from assay.report.evaluation import calibration_of, charts_of
 from assay.report.found import EvaluatedSet, Found
 from assay.report.mistakes import rows_of
 from assay.report.origin import data_section, log_section, machine_section, recipe_section
-from assay.report.parts import count, heading, many, paragraph, section, share, signed, span
+from assay.report.parts import count, heading, many, page, paragraph, section, share, signed, span
 from assay.report.ratings import ratings_of
 from assay.report.slices import slices_of
 from assay.report.stress import stress_section
-from assay.report.style import REPORT_STYLE
 from assay.report.training import training_section
 
-GENERATOR = "assay report"
 _SECTION = re.compile(r'<section id="([\w-]+)"[^>]*><h2[^>]*>(.*?)</h2>')
 
 
@@ -45,18 +43,8 @@ def report_page(found: Found, *, title: str | None = None, texts: bool = True) -
         log_section(found),
     ]
     body = "".join(sections)
-    links = "".join(
-        f'<li><a href="#{key}"><bdi>{name}</bdi></a></li>' for key, name in _SECTION.findall(body)
-    )
-    page = (
-        '<a class="skip" href="#content">Skip to the content</a>\n'
-        f'<header><h1 dir="auto">{text(named)}</h1>{_about(found)}</header>\n'
-        f'<nav aria-label="Contents"><ul>{links}</ul></nav>\n'
-        f'<main id="content" tabindex="-1">\n{body}</main>\n'
-        "<footer><p>Made by assay report. Intervals are 95% intervals, clustered by prompt.</p>"
-        "</footer>"
-    )
-    return document(named, page, style=REPORT_STYLE, generator=GENERATOR)
+    note = "Intervals are 95% intervals, clustered by prompt."
+    return page(named, _about(found), _SECTION.findall(body), body, note)
 
 
 def _about(found: Found) -> str:
@@ -129,12 +117,8 @@ def _stands_out(found: Found) -> str:
     ]
     if found.probe is not None:
         lines += verdict_lines(dict(found.probe))
-    items = "".join(f'<li dir="auto">{text(_sentence(line))}</li>' for line in lines)
+    items = "".join(f'<li dir="auto">{text(line[:1].upper() + line[1:])}</li>' for line in lines)
     return f'<ul class="stands-out">{items}</ul>' if items else ""
-
-
-def _sentence(line: str) -> str:
-    return line[:1].upper() + line[1:]
 
 
 def _evaluation(number: int, one: EvaluatedSet, texts: bool) -> str:

@@ -6,7 +6,32 @@ import math
 from collections.abc import Iterable, Sequence
 
 from assay.pages.charts import dot_in_cell
+from assay.pages.document import document
 from assay.pages.escaping import text
+from assay.report.style import REPORT_STYLE
+
+GENERATOR = "assay report"
+
+
+def page(title: str, about: str, links: Iterable[tuple[str, str]], body: str, note: str) -> str:
+    """A whole page.
+
+    Args:
+        title: plain text.
+        about: what stands below it, HTML.
+        links: of its contents, the key of a section and what it is called, HTML.
+        body: the sections.
+        note: what is said of all of it at its end.
+    """
+    listed = "".join(f'<li><a href="#{key}"><bdi>{name}</bdi></a></li>' for key, name in links)
+    whole = (
+        '<a class="skip" href="#content">Skip to the content</a>\n'
+        f'<header><h1 dir="auto">{text(title)}</h1>{about}</header>\n'
+        f'<nav aria-label="Contents"><ul>{listed}</ul></nav>\n'
+        f'<main id="content" tabindex="-1">\n{body}</main>\n'
+        f"<footer><p>Made by assay report. {text(note)}</p></footer>"
+    )
+    return document(title, whole, style=REPORT_STYLE, generator=GENERATOR)
 
 
 def section(key: str, title: str, parts: Iterable[str]) -> str:

@@ -20,16 +20,15 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         DataError: it is none, or cannot be read; names file and line.
     """
+    content = read_text(path)
     try:
-        found = json.loads(_text(path.read_bytes(), path))
+        found = json.loads(content)
     except json.JSONDecodeError as error:
         raise DataError(
             f"is no JSON ({error.msg}, column {error.colno})",
             where=f"{path}:{error.lineno}",
             mend=_MEND,
         ) from None
-    except OSError as error:
-        raise _refused(path, error) from None
     if not isinstance(found, dict):
         raise DataError("holds no JSON object", where=f"{path}:1", mend=_MEND)
     return found

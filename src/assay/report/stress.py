@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from assay.evaluate.probe.report import verdict_lines
+from assay.evaluate.probe.report import LOUD, verdict_lines
 from assay.pages.charts import dot_in_cell
 from assay.pages.escaping import text
 from assay.report.parts import many, paragraph, scale, section, share, signed, span
 
 _EXPECTED = {"down": "falls", "not_up": "does not rise", "none": "stays"}
-_LOUD = ("hackable", "inert", "brittle")
 Row = Mapping[str, Any]
 
 
@@ -67,7 +66,7 @@ def _line(row: Row, reach: float) -> str:
     mean, ends = row["mean_shift_sd"], row["mean_shift_sd_ci95"]
     between = f"<small>{span(ends, 2)}</small>" if ends else ""
     verdict = text(row["verdict"])
-    if row["verdict"] in _LOUD:
+    if row["verdict"] in LOUD:
         kind = "stops" if row["verdict"] == "hackable" else "care"
         verdict = f'<span class="mark {kind}">{verdict}</span>'
     return (
@@ -82,7 +81,7 @@ def _line(row: Row, reach: float) -> str:
 def _worst(probe: Row, texts: bool) -> str:
     parts = []
     for row in probe["transforms"]:
-        if row["verdict"] in _LOUD and row["worst"]:
+        if row["verdict"] in LOUD and row["worst"]:
             items = "".join(
                 f"<li><bdi>{text(one['row'])}</bdi>: {signed(one['shift_sd'], 2)} sd"
                 + (f'<p class="said" dir="auto">{text(one["answer"])}</p>' if texts else "")

@@ -51,23 +51,13 @@ def _said(log: TrainingLog, last: int) -> str:
 
 def _both(log: TrainingLog, last: int, name: str, title: str, unit: str) -> str:
     """A number of the steps, and that of every evaluation set."""
-    drawn: list[Curve] = []
-    keys = ""
+    drawn, keys = _of_sets(log, name)
     if log.steps and any(map(math.isfinite, log.numbers[name])):
-        drawn += _smooth(log, name)
+        drawn = [*_smooth(log, name), *drawn]
         window = _window(log)
-        keys += key(f"line c1{' faint' if window > 1 else ''}", "training, each step")
-        keys += key("line c1", f"mean of the last {many(window, 'step')}") if window > 1 else ""
-    for number, (set_name, entries) in enumerate(log.evaluations.items()):
-        told = _last_of_each_step([e for e in entries if e.metrics.get(name) is not None])
-        if not told:
-            continue
-        kind = f"c{2 + number % (_COLOURS - 1)}"
-        ends = [_ends(entry, name) for entry in told]
-        values = [float(entry.metrics[name]) for entry in told]
-        steps = [float(entry.step) for entry in told]
-        drawn.append(Curve(set_name, kind, steps, values, ends, dots=len(told) <= 60))
-        keys += key(f"dots {kind}", set_name)
+        own = key(f"line c1{' faint' if window > 1 else ''}", "training, each step")
+        own += key("line c1", f"mean of the last {many(window, 'step')}") if window > 1 else ""
+        keys = own + keys
     if not drawn:
         return ""
     says = _what_it_says(log, name)
@@ -81,15 +71,7 @@ def _both(log: TrainingLog, last: int, name: str, title: str, unit: str) -> str:
 
 
 def _margins(log: TrainingLog, last: int) -> str:
-    drawn, keys = [], ""
-    for number, (set_name, entries) in enumerate(log.evaluations.items()):
-        told = _last_of_each_step([e for e in entries if e.metrics.get("mean_margin") is not None])
-        if len(told) > 1:
-            kind = f"c{2 + number % (_COLOURS - 1)}"
-            values = [float(entry.metrics["mean_margin"]) for entry in told]
-            steps = [float(entry.step) for entry in told]
-            drawn.append(Curve(set_name, kind, steps, values, dots=len(told) <= 60))
-            keys += key(f"dots {kind}", set_name)
+    drawn, keys = _of_sets(log, "mean_margin", least=2)
     if not drawn:
         return ""
     title = "Mean margin"
@@ -97,20 +79,29 @@ def _margins(log: TrainingLog, last: int) -> str:
     return figure(title, says, _chart(f"{title} by step", last, "margin", drawn), keys=keys)
 
 
+def _of_sets(log: TrainingLog, name: str, *, least: int = 1) -> tuple[list[Curve], str]:
+    """A number of each evaluation set that has it at so many steps, and the legend of these."""
+    drawn, keys = [], ""
+    for number, (set_name, entries) in enumerate(log.evaluations.items()):
+        told = _last_of_each_step([e for e in entries if e.metrics.get(name) is not None])
+        if len(told) < least:
+            continue
+        kind = f"c{2 + number % (_COLOURS - 1)}"
+        ends = [_ends(entry, name) for entry in told]
+        values = [float(entry.metrics[name]) for entry in told]
+        steps = [float(entry.step) for entry in told]
+        drawn.append(Curve(set_name, kind, steps, values, ends, dots=len(told) <= 60))
+        keys += key(f"dots {kind}", set_name)
+    return drawn, keys
+
+
 def _alone(log: TrainingLog, last: int, name: str, title: str, unit: str) -> str:
     values = [value for value in log.numbers[name] if math.isfinite(value)]
     if not values:
         return ""
     says = f"From {values[0]:.3g} to {values[-1]:.3g}, at most {max(values):.3g}.".replace("-", "−")
-    drawn = [
-        Curve(
-            title,
-            "c1",
-            thinned(list(map(float, log.steps))),
-            thinned(log.numbers[name]),
-            dots=False,
-        )
-    ]
+    steps = thinned(list(map(float, log.steps)))
+    drawn = [Curve(title, "c1", steps, thinned(log.numbers[name]))]
     return figure(title, says, _chart(f"{title} by step. {says}", last, unit, drawn))
 
 

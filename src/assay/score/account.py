@@ -8,6 +8,7 @@ from pathlib import Path
 
 from assay.data.loading import bad_rows_beside, write_bad_rows
 from assay.score.parts import PartAccount, bad_row_records
+from assay.score.window import NUMBERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,6 @@ def write_aside(accounts: Sequence[PartAccount], output: Path) -> None:
 
 def sums_of(accounts: Sequence[PartAccount]) -> dict[str, int]:
     """The numbers of a `ScoreSummary`, over some parts."""
-    names = ("rows", "responses", "truncated", "unread_thoughts", "tokens", "computed")
+    names = ("rows", *NUMBERS)
     sums = {name: sum(getattr(account, name) for account in accounts) for name in names}
     return sums | {"bad_rows": sum(len(account.bad_rows) for account in accounts)}

@@ -180,14 +180,7 @@ def score_to_stdout(rewarder: Rewarder, source: DataSource, options: ScoreOption
         for row in scored.bad_rows[: max(_SHOWN - bad, 0)]:
             warn(f"not scored: {row}")
         bad += len(scored.bad_rows)
-        sums.update(
-            rows=len(scored.lines),
-            responses=scored.responses,
-            truncated=scored.truncated,
-            unread=scored.unread_thoughts,
-            tokens=scored.tokens,
-            computed=scored.computed,
-        )
+        sums.update(scored.numbers())
         sys.stdout.buffer.write("".join(f"{line}\n" for line in scored.lines).encode())
         sys.stdout.buffer.flush()
 
@@ -196,7 +189,7 @@ def score_to_stdout(rewarder: Rewarder, source: DataSource, options: ScoreOption
     if bad:
         warn(bad_rows_said(bad, "not scored"))
     _warn_of_cuts(sums["truncated"])
-    _warn_of_thoughts(rewarder, sums["unread"])
+    _warn_of_thoughts(rewarder, sums["unread_thoughts"])
     notice(_rows_said(sums["rows"], sums["responses"]))
     if sums["tokens"]:
         notice(_work_said(rewarder, sums["tokens"], sums["computed"]))

@@ -20,14 +20,13 @@ from assay.data.store.settings import source_settings
 from assay.errors import AssayError, ConfigError, DataError, OutputError
 from assay.files import check_output, output_errors, whole_file
 from assay.model.manifest import file_sha256
-from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
 from assay.score.account import ScoreSummary, sums_of, write_aside
 from assay.score.engines.work import Elsewhere, Work
 from assay.score.lines import Layout, Style
 from assay.score.outputs import Assembler, Lines, assembler_of
 from assay.score.parts import Manifest, PartAccount, Parts, bad_row_records
-from assay.score.rewarder import OneModel, Rewarder
+from assay.score.rewarder import Rewarder
 from assay.score.settings import circumstances, differences
 from assay.score.shards import WHOLE, Shard, ShardAccount, account_file
 from assay.score.transform import Transform
@@ -47,7 +46,7 @@ _STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class ScoreOptions:
-    """How `score_file` reads and writes; `transform` adds a column and replaces nothing.
+    """How `score_source` reads and writes; `transform` adds a column and replaces nothing.
 
     `window` is the number of rows that are packed and sorted together: another one gives rewards
     that may differ in their last bits.
@@ -61,18 +60,6 @@ class ScoreOptions:
     overwrite: bool = False
     shard: Shard = WHOLE
     window: int = WINDOW
-
-
-def score_file(
-    model: RewardModel,
-    name: str,
-    source: DataSource,
-    output: Path,
-    options: ScoreOptions,
-    watch: Watch | None = None,
-) -> ScoreSummary:
-    """`score_source` with a model, called `name` in the output."""
-    return score_source(OneModel(model, name), source, output, options, watch)
 
 
 def score_source(
@@ -131,28 +118,22 @@ def check_job_output(output: Path, sources: Sequence[DataSource] = (), *, overwr
     check_not_read(bad_rows_beside(output), sources)
 
 
+@dataclass
 class _Job:
     """One call of `score_source`."""
 
-    def __init__(
-        self,
-        rewarder: Rewarder,
-        source: DataSource,
-        output: Path,
-        options: ScoreOptions,
-        watch: Watch,
-        elsewhere: Elsewhere | None,
-    ) -> None:
-        self.elsewhere = elsewhere
-        self.rewarder = rewarder
-        self.source = source
-        self.output = output
-        self.options = options
-        self.watch = watch
-        self.layout = Layout(options.style, options.transform, rewarder.about)
-        self.parts = Parts(output)
-        self.formats: Mapping[str, str] | None = None
-        self.total: int | None = None
+    rewarder: Rewarder
+    source: DataSource
+    output: Path
+    options: ScoreOptions
+    watch: Watch
+    elsewhere: Elsewhere | None
+    formats: Mapping[str, str] | None = None
+    total: int | None = None
+
+    def __post_init__(self) -> None:
+        self.layout = Layout(self.options.style, self.options.transform, self.rewarder.about)
+        self.parts = Parts(self.output)
 
     def run(self, assembler: Assembler) -> ScoreSummary:
         """Do what is not done yet."""
@@ -351,7 +332,7 @@ class _Job:
             read_window(reader, number, rows),
             self.layout,
             self.options.max_length,
-            lambda share: self.watch.at(done + share * len(rows)),
+            self.watch.within(done, len(rows)),
         )
 
     def _kept(self, scored: ScoredWindow) -> PartAccount:

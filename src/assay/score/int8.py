@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from assay.data.formats import Scorable, VerbatimText
@@ -14,7 +14,7 @@ from assay.model.reward_model import RewardModel
 from assay.model.vllm.either import ScoringModel
 from assay.notices import notice
 from assay.score.rewarder import OneModel
-from assay.score.scorer import RowScores, score_or_refuse
+from assay.score.scorer import Progress, RowScores, score_or_refuse
 
 SLICE = 64
 """Answers of the first work that are scored in both precisions, and the rest of their last row."""
@@ -63,10 +63,7 @@ class Int8Model(OneModel):
         return dict(self._identity)
 
     def score(
-        self,
-        items: Sequence[Scorable],
-        max_length: int | None,
-        progress: Callable[[float], object] | None,
+        self, items: Sequence[Scorable], max_length: int | None, progress: Progress | None
     ) -> list[RowScores | AssayError]:
         """As `OneModel`; the first time, a slice is scored in both precisions."""
         if self._waiting is not None and items:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay.data.loading import bad_rows_beside
 from assay.errors import DataError
-from assay.files import check_not_input, check_output, output_errors, whole_file
+from assay.files import check_not_input, check_output, made, output_errors, whole_file
 from assay.score.account import ScoreSummary, sums_of, write_aside
 from assay.score.outputs import assembler_of
 from assay.score.parts import PartAccount
@@ -34,9 +34,7 @@ def merge_shards(outputs: Sequence[Path], output: Path, *, overwrite: bool) -> S
         assembler.look_at(body)
     if not any(account.rows for account in accounts):
         raise DataError("the shards hold no scored row", mend="give rows to the job")
-    with output_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(output) as partial:
-            assembler.write((body for _, body in shards.windows()), partial)
-            write_aside(accounts, output)
+    with output_errors(output), made(output.parent), whole_file(output) as partial:
+        assembler.write((body for _, body in shards.windows()), partial)
+        write_aside(accounts, output)
     return ScoreSummary.of(sums_of(accounts), output)

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from assay.data.records import Source
 from assay.data.rows import BadRow
 from assay.errors import OutputError
-from assay.files import output_errors, whole_file
+from assay.files import made, output_errors, whole_file
 from assay.model.manifest import file_sha256
 from assay.score.window import ScoredWindow
 
@@ -129,12 +129,7 @@ class Parts:
         account = PartAccount(
             window=scored.number,
             digest=scored.digest,
-            rows=len(scored.lines),
-            responses=scored.responses,
-            truncated=scored.truncated,
-            unread_thoughts=scored.unread_thoughts,
-            tokens=scored.tokens,
-            computed=scored.computed,
+            **scored.numbers(),
             sha256=hashlib.sha256(body).hexdigest(),
             bad_rows=[_record(row) for row in scored.bad_rows],
         )
@@ -161,24 +156,18 @@ class Parts:
         Raises:
             OutputError: another job writes the same output; or the system refuses.
         """
-        made = [parent for parent in self.path.absolute().parents if not parent.exists()]
-        handle = -1
-        try:
+        with ExitStack() as stack:
             with output_errors(self.output):
-                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(made(self.path.absolute().parent))
+                self.path.mkdir(exist_ok=True)
                 handle = os.open(self.path, os.O_RDONLY)
+                stack.callback(os.close, handle)
             self._lock(handle)
             try:
                 yield
             except BaseException:
                 self._clear_if_empty()
                 raise
-        finally:
-            if handle >= 0:
-                os.close(handle)
-            with suppress(OSError):  # Not empty: the output stands in it, or parts do.
-                for folder in made:
-                    folder.rmdir()
 
     def clear(self) -> None:
         """Remove all parts; the manifest last, so that a kill on the way is seen for what it is.

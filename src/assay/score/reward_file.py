@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from assay.data.nearest import did_you_mean
 from assay.errors import ConfigError, together
 from assay.score.composite import (
     CompositeReward,
@@ -78,6 +78,8 @@ def _problem(
         return ConfigError(f"unknown key '{dotted}'", where=where, mend=_known_near(key))
     if item["type"] == "missing":
         return ConfigError(f"'{dotted}' is missing", where=where, mend="add it")
+    if item["type"] == "too_short":
+        return ConfigError(f"'{dotted}' is empty", where=where, mend="name one or more")
     said = str(item["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     said = said[0].lower() + said[1:]
     if isinstance(item.get("ctx", {}).get("error"), NameTwice):
@@ -90,6 +92,4 @@ def _problem(
 def _known_near(key: Key) -> str:
     sections: Sequence[str] = [part for part in key[:-1] if not part.isdigit()]
     known = list(_KEYS[sections[-1] if sections else ""].model_fields)
-    near = difflib.get_close_matches(key[-1], known, n=1)
-    meant = f"did you mean '{near[0]}'? " if near else ""
-    return f"{meant}known here: {', '.join(known)}"
+    return f"{did_you_mean(key[-1], known)}known here: {', '.join(known)}"

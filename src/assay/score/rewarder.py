@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -13,11 +13,11 @@ from assay.data.formats import Scorable
 from assay.data.records import Group
 from assay.data.store.settings import tokenizer_hash
 from assay.errors import AssayError
+from assay.machine import available_cores
 from assay.model.reward_model import RewardModel
 from assay.model.vllm.either import ScoringModel, engine_of
 from assay.model.vllm.model import VllmModel
-from assay.process import available_cores
-from assay.score.scorer import RowScores, reading_limit, refusals, score_or_refuse
+from assay.score.scorer import Progress, RowScores, reading_limit, refusals, score_or_refuse
 
 
 class Rewarder(Protocol):
@@ -58,10 +58,7 @@ class Rewarder(Protocol):
         """Why each item cannot be scored, or None."""
 
     def score(
-        self,
-        items: Sequence[Scorable],
-        max_length: int | None,
-        progress: Callable[[float], object] | None,
+        self, items: Sequence[Scorable], max_length: int | None, progress: Progress | None
     ) -> list[RowScores | AssayError]:
         """Rewards of each item; `progress` is told which share is done."""
 
@@ -122,10 +119,7 @@ class OneModel:
         return refusals(self.model, items, max_length=max_length)
 
     def score(
-        self,
-        items: Sequence[Scorable],
-        max_length: int | None,
-        progress: Callable[[float], object] | None,
+        self, items: Sequence[Scorable], max_length: int | None, progress: Progress | None
     ) -> list[RowScores | AssayError]:
         """In packs of the model's engine; equal sequences are computed once."""
         return score_or_refuse(self.model, items, max_length=max_length, progress=progress)

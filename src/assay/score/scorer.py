@@ -15,6 +15,9 @@ from assay.model.membership import score_with_members
 from assay.model.vllm.either import ScoringModel
 from assay.model.vllm.model import VllmModel
 
+Progress = Callable[[float], object]
+"""Is told which share of the work is done."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowScores:
@@ -68,7 +71,7 @@ def score_or_refuse(
     items: Sequence[Scorable],
     *,
     max_length: int | None = None,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> list[RowScores | AssayError]:
     """`score_items`, with an error in the place of each item that cannot be scored.
 
@@ -108,6 +111,13 @@ def reading_limit(model: ScoringModel, max_length: int | None) -> int:
     return max_length or model.max_length
 
 
+def without_beginning(ids: TokenIds, limit: int, begin: int | None) -> TokenIds:
+    """The last ids, so many; the begin token stays before them, where there is more than one."""
+    if ids[0] == begin and limit > 1:
+        return (ids[0], *ids[len(ids) - limit + 1 :])
+    return ids[len(ids) - limit :]
+
+
 def _prepared(
     model: ScoringModel, items: Sequence[Scorable], limit: int
 ) -> list[_Ready | AssayError]:
@@ -133,7 +143,7 @@ def _scored(
     items: Sequence[Scorable],
     ready: Sequence[_Ready],
     limit: int,
-    progress: Callable[[float], object] | None,
+    progress: Progress | None,
 ) -> list[RowScores]:
     sequences = [ids for row in ready for ids in row.ids]
     families = [number for number, row in enumerate(ready) for _ in row.ids]
@@ -155,9 +165,7 @@ def _scored(
 
 
 @contextmanager
-def _watched(
-    model: ScoringModel, total: int, progress: Callable[[float], object] | None
-) -> Iterator[None]:
+def _watched(model: ScoringModel, total: int, progress: Progress | None) -> Iterator[None]:
     """Tell of each forward pass which share of the sequences is done with it."""
     if progress is None or isinstance(model, VllmModel):  # Its passes are seen by nobody here.
         yield
@@ -224,6 +232,4 @@ def _fit(item: Scorable, text: Rendered, limit: int, model: ScoringModel) -> Tok
                 where=item.source,
                 mend="shorten it, or raise --max-length up to the model's context",
             )
-    if ids[0] == model.renderer.tokenizer.bos_token_id:
-        return (ids[0], *ids[len(ids) - limit + 1 :])
-    return ids[len(ids) - limit :]
+    return without_beginning(ids, limit, model.renderer.tokenizer.bos_token_id)

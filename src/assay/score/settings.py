@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 import assay
+from assay.machine import processor_vendor
 
 _FLAGS = {
     "model": "--model",
@@ -46,6 +47,7 @@ def circumstances() -> dict[str, Any]:
     return {
         "threads": torch.get_num_threads(),
         "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "processor": processor_vendor(),
         "torch": torch.__version__,
         "assay": assay.__version__,
     }

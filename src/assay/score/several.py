@@ -14,7 +14,7 @@ from assay.model.vllm.either import ScoringModel
 from assay.score.composite import CompositeReward, ModelPart, combine
 from assay.score.reward_file import RewardFile, read_reward_file
 from assay.score.rewarder import OneModel
-from assay.score.scorer import RowScores
+from assay.score.scorer import Progress, RowScores
 
 Kind = Callable[[ScoringModel, str], OneModel]
 """What makes something that gives rewards of a model and its name."""
@@ -94,10 +94,7 @@ class Several:
         ]
 
     def score(
-        self,
-        items: Sequence[Scorable],
-        max_length: int | None,
-        progress: Callable[[float], object] | None,
+        self, items: Sequence[Scorable], max_length: int | None, progress: Progress | None
     ) -> list[RowScores | AssayError]:
         """The sums, and the values of each part as components."""
         found: dict[str, list[RowScores | AssayError]] = {}
@@ -253,9 +250,7 @@ def _value(part: ModelPart, result: RowScores, index: int) -> float:
     return value
 
 
-def _part_of(
-    progress: Callable[[float], object] | None, number: int, count: int
-) -> Callable[[float], object] | None:
+def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
     if progress is None:
         return None
     return lambda share: progress((number + share) / count)

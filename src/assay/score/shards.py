@@ -76,10 +76,6 @@ class ShardAccount:
         """Which one."""
         return Shard(self.index, self.count)
 
-    def parts(self) -> list[PartAccount]:
-        """The accounts of its windows."""
-        return [PartAccount(**_without(window, "bytes")) for window in self.windows]
-
     @classmethod
     def of(
         cls, manifest: Manifest, shard: Shard, windows: Sequence[tuple[PartAccount, int]]

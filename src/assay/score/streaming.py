@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from assay.data.loading import bad_rows_error
 from assay.data.rows import BadRow
@@ -47,7 +46,7 @@ def score_stream(
             window,
             layout,
             options.max_length,
-            partial(_tell, watch, done, len(rows)),
+            watch.within(done, len(rows)),
         )
         if scored.bad_rows and options.on_bad_row == "error":
             raise bad_rows_error(scored.bad_rows)
@@ -57,7 +56,3 @@ def score_stream(
         watch.at(done)
     if not num_lines:
         raise DataError("holds no row to score", where=source.path, mend="give it rows")
-
-
-def _tell(watch: Watch, done: int, size: int, share: float) -> None:
-    watch.at(done + share * size)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from assay.errors import ConfigError, ModelError
 from assay.files import output_errors, write_text
+from assay.model.rounding import shortest
 
 Name = Literal["sigmoid", "temperature", "zscore"]
 
@@ -41,7 +42,7 @@ class Transform:
         if self.name == "sigmoid":
             return probability(reward)
         if self.name == "temperature":
-            return reward / self.temperature
+            return shortest(reward / self.temperature)
         return (reward - self.mean) / self.std
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -24,6 +24,10 @@ class Watch:
 
     def at(self, rows: float) -> None:
         """So many rows are done."""
+
+    def within(self, done: int, size: int) -> Callable[[float], None]:
+        """Of so many rows behind those that are done, what is told which share is done, too."""
+        return lambda share: self.at(done + share * size)
 
 
 class _Bar(Watch):

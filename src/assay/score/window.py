@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from assay.data.rows import BadRow, Line, Row
+from assay.data.rows import BadRow, Line, UnreadRow
 from assay.data.scorable import ScorableRow, SourceReader
 from assay.errors import AssayError
 from assay.score.lines import Layout, check_fields, line_of
 from assay.score.rewarder import Rewarder
+from assay.score.scorer import Progress
 
 WINDOW = 4096
 """Rows of the input in one window, bad ones counted in; only the last one has fewer."""
 
-UnreadRow = Row | BadRow | Line
+NUMBERS = ("responses", "truncated", "unread_thoughts", "tokens", "computed")
+"""What is counted of scored rows, by the names of `ScoredWindow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class ScoredWindow:
     unread_thoughts: int
     tokens: int
     computed: int
+
+    def numbers(self) -> dict[str, int]:
+        """How many rows were scored, and `NUMBERS` of them."""
+        return {"rows": len(self.lines)} | {name: getattr(self, name) for name in NUMBERS}
 
 
 def unread_windows(
@@ -111,9 +117,7 @@ def unusable_rows(
     Raises:
         DataError: rewards have no place in a row.
     """
-    read = [row for row in window.rows if not isinstance(row, BadRow)]
-    for place, fields, _ in read:
-        check_fields(fields, place, layout.style)
+    read = _read(window, layout)
     items = [item for _, _, item in read]
     found = rewarder.refusals(items, max_length) if render else [None] * len(read)
     refused = iter(zip(read, found, strict=True))
@@ -131,7 +135,7 @@ def score_window(
     window: Window,
     layout: Layout,
     max_length: int | None = None,
-    progress: Callable[[float], object] | None = None,
+    progress: Progress | None = None,
 ) -> ScoredWindow:
     """Score the rows of a window.
 
@@ -146,9 +150,7 @@ def score_window(
         DataError: rewards have no place in a row.
         AssayError: as `score_sequences`.
     """
-    read = [row for row in window.rows if not isinstance(row, BadRow)]
-    for place, fields, _ in read:
-        check_fields(fields, place, layout.style)
+    read = _read(window, layout)
     before = rewarder.computed_tokens
     results = iter(rewarder.score([item for _, _, item in read], max_length, progress))
     lines: list[str] = []
@@ -178,6 +180,14 @@ def score_window(
         tokens,
         rewarder.computed_tokens - before,
     )
+
+
+def _read(window: Window, layout: Layout) -> list[ScorableRow]:
+    """The rows that could be read, in which rewards have a place."""
+    read = [row for row in window.rows if not isinstance(row, BadRow)]
+    for place, fields, _ in read:
+        check_fields(fields, place, layout.style)
+    return read
 
 
 def _refused(row: ScorableRow, error: AssayError) -> BadRow:

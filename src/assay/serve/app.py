@@ -16,17 +16,15 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp
 
 import assay
-from assay.errors import ModelError, ResourceError
 from assay.model.vllm.either import ScoringModel
 from assay.serve.auth import Keys
 from assay.serve.bodies import parsed, read_body, validated, written
-from assay.serve.desk import Held
+from assay.serve.desk import Desk, Held
 from assay.serve.gate import GONE, Draining, Gate, failure
 from assay.serve.health import Health
 from assay.serve.limits import Limits
 from assay.serve.metrics import Metrics
 from assay.serve.models import Models
-from assay.serve.monitor.desk import WatchedDesk
 from assay.serve.monitor.watching import Monitor, MonitorSettings
 from assay.serve.openapi import (
     NOTHING,
@@ -175,7 +173,7 @@ def _handler(
                 endpoint = choose(fitting, fields)
                 error_of = endpoint.error
                 asked = validated(endpoint.body, fields)
-                desk = WatchedDesk(request, models, limits, monitor, asked)
+                desk = Desk(request, models, limits, monitor, asked)
                 found = await endpoint.answer(asked, desk)
             finally:
                 held.release(len(body))
@@ -184,8 +182,6 @@ def _handler(
             return _json(found)
         except ClientGone:
             return Response(status_code=GONE)
-        except (ModelError, ResourceError) as error:
-            return _refusal(failure(error), error_of)
         except Refusal as refusal:
             return _refusal(refusal, error_of)
         except Exception as error:

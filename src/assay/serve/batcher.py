@@ -113,12 +113,8 @@ class Batcher:
         if self._thread is not None:
             self._thread.join()
 
-    def seconds_to_wait(self) -> int:
-        """When to come again, from what waits and how fast it went of late."""
-        with self._condition:
-            return self._seconds_to_wait()
-
     def _seconds_to_wait(self) -> int:
+        """When to come again, from what waits and how fast it went of late."""
         seconds = self._held_tokens / self._rate if self._rate else 1.0
         return round(min(max(seconds, 1.0), 60.0))
 

@@ -15,6 +15,8 @@ from assay.serve.items import Asked, Reading
 from assay.serve.jobs import Job, Scored
 from assay.serve.limits import Limits
 from assay.serve.models import Models, ServedModel
+from assay.serve.monitor.tags import tag_of
+from assay.serve.monitor.watching import Monitor
 from assay.serve.refusals import ClientGone, Refusal
 
 _SHOWN = 80
@@ -58,18 +60,27 @@ class Desk:
     """One request: its models, and the way to its rewards.
 
     Args:
-        request: whose body has been read.
+        request: whose body has been read; its headers may name a run, for the monitor.
         models: of the server.
         limits: of the server.
+        monitor: is told the rewards, where the request names a run.
+        body: its fields `run` and `step`, where its protocol has them, go before the headers.
+
+    Raises:
+        Refusal: a run or a step that cannot be (422).
     """
 
-    def __init__(self, request: Request, models: Models, limits: Limits) -> None:
+    def __init__(
+        self, request: Request, models: Models, limits: Limits, monitor: Monitor, body: Any
+    ) -> None:
         self.models = models
         self.warnings: list[str] = []
         """What the answer says besides its rewards."""
         self._request = request
         self._limits = limits
         self._until = time.monotonic() + limits.deadline
+        self._monitor = monitor
+        self._tag = tag_of(request.headers, getattr(body, "run", None), getattr(body, "step", None))
 
     async def score(self, served: ServedModel, asked: Asked) -> Scored:
         """Rewards of all that is asked, computed with whatever else waits.
@@ -88,10 +99,13 @@ class Desk:
             served.batcher.submit(job)
         self._tell(served, readings)
         try:
-            return await self._result(job)
+            scored = await self._result(job)
         finally:
             if not job.future.done():
                 served.batcher.cancel(job)
+        if self._tag is not None:
+            self._monitor.note(self._tag, served.name, asked, scored)
+        return scored
 
     def _tell(self, served: ServedModel, readings: Sequence[Reading]) -> None:
         """What is odd in what was read: to the client, to the metrics, and once to the log."""

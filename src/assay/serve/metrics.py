@@ -119,17 +119,9 @@ class Metrics:
         """All of it as Prometheus reads it."""
         return generate_latest(self.registry)
 
-    def of_model(self, name: str) -> ModelMeter:
-        """What the thread of a model writes to."""
-        return ModelMeter(self, name)
-
-    def of_run(self, model: str, run: str) -> RunMeter:
-        """What the monitor writes of a run to."""
-        return RunMeter(self, model, run)
-
 
 class ModelMeter:
-    """The metrics of one model.
+    """The metrics of one model, which its thread writes.
 
     Args:
         metrics: of the server.
@@ -200,7 +192,7 @@ class ModelMeter:
 
 
 class RunMeter:
-    """The metrics of a run; steps are values here and never labels.
+    """The metrics of a run, which the monitor writes; steps are values here and never labels.
 
     Args:
         metrics: of the server.

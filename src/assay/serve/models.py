@@ -61,7 +61,7 @@ class Models:
     ) -> None:
         self._served: dict[str, ServedModel] = {}
         for name, model in models.items():
-            meter = metrics.of_model(name)
+            meter = ModelMeter(metrics, name)
             self._served[name] = ServedModel(
                 name,
                 model,

@@ -48,18 +48,19 @@ def _turn(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.DOTALL)
 
 
-_IM = r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)(?:<\|im_end\|>\n?|\Z)"
-_IM_MARKS = ("<|im_start|>", "<|im_end|>")
+_IM: tuple[re.Pattern[str], tuple[str, ...], tuple[str, ...]] = (
+    _turn(r"<\|im_start\|>(?P<role>\w+)\n(?P<content>.*?)(?:<\|im_end\|>\n?|\Z)"),
+    ("<|im_start|>", "<|im_end|>"),
+    ("<|endoftext|>",),
+)
 
 TEMPLATES = {
     template.name: template
     for template in (
-        PolicyTemplate("chatml", _turn(_IM), _IM_MARKS, ("<|endoftext|>",)),
+        PolicyTemplate("chatml", *_IM),
         PolicyTemplate(
             "qwen",
-            _turn(_IM),
-            _IM_MARKS,
-            ("<|endoftext|>",),
+            *_IM,
             own_systems=(
                 "You are a helpful assistant.",
                 "You are a helpful assistant",
@@ -68,9 +69,7 @@ TEMPLATES = {
         ),
         PolicyTemplate(
             "smollm",
-            _turn(_IM),
-            _IM_MARKS,
-            ("<|endoftext|>",),
+            *_IM,
             own_systems=("You are a helpful AI assistant named SmolLM, trained by Hugging Face",),
         ),
         PolicyTemplate(

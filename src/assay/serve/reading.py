@@ -8,10 +8,11 @@ from typing import Literal
 
 from assay.data.formats.building import row_group
 from assay.data.records import Group, Response, Source
-from assay.data.rendering import Rendered, Renderer, TokenIds
+from assay.data.rendering import Renderer, TokenIds
 from assay.data.special_tokens import SpecialTokenGuard
-from assay.errors import AssayError, ConfigError, DataError
+from assay.errors import AssayError, DataError
 from assay.model.vllm.either import ScoringModel, num_ids_of
+from assay.score.scorer import reading_limit, without_beginning
 from assay.serve.foreign_tokens import foreign_tokens
 from assay.serve.items import Asked, Conversation, Ids, Item, Reading, Text
 from assay.serve.limits import Limits
@@ -73,13 +74,7 @@ class Reader:
             "special" if options.special_tokens == "special" else "text"
         )
         self.renderer = Renderer(own.tokenizer, own.template, policy, own.thinking)
-        self.limit = limits.max_length or model.max_length
-        if self.limit > model.max_length:
-            raise ConfigError(
-                f"--max-length {self.limit} is beyond the model's context of {model.max_length} "
-                "tokens",
-                mend=f"give at most {model.max_length}",
-            )
+        self.limit = reading_limit(model, limits.max_length)
         self.num_ids = num_ids_of(model)
         self._limits = limits
         self._options = options
@@ -170,7 +165,8 @@ class Reader:
 
     def _read(self, item: Item, asked: Asked) -> list[Reading]:
         if isinstance(item, Ids):
-            return [Reading(self._fitted_ids(item, asked), None, self._is_long(item.ids, asked))]
+            ids = self._fitted_ids(item, asked)
+            return [Reading(ids, None, len(ids) < len(item.ids))]
         if isinstance(item, Text):
             return [self._read_text(item, asked)]
         try:
@@ -179,21 +175,16 @@ class Reader:
         except AssayError as error:
             raise of_error(error, item.fields[0]) from None
         foreign = self._foreign(item)
-        return [
-            Reading(
-                self._fitted(text, field, asked, item.group),
-                item.group.key,
-                self._is_long(text.ids, asked),
-                found,
-            )
-            for text, field, found in zip(rendered, item.fields, foreign, strict=True)
-        ]
+        readings = []
+        for text, field, found in zip(rendered, item.fields, foreign, strict=True):
+            ids = self._fitted(text.ids, field, asked, item.group)
+            readings.append(Reading(ids, item.group.key, len(ids) < len(text.ids), found))
+        return readings
 
     def _read_text(self, item: Text, asked: Asked) -> Reading:
         if not item.text:
             raise Refusal(422, "is empty", param=item.field, mend="send a text")
-        rendered = self.renderer.render_text(item.text)
-        ids = self._with_one_begin(rendered.ids, add=item.begin)
+        ids = self._with_one_begin(self.renderer.render_text(item.text).ids, add=item.begin)
         if not ids:
             raise Refusal(422, "has no token to score", param=item.field)
         found = foreign_tokens(item.text, self._own_tokens, rendered=True)
@@ -201,10 +192,9 @@ class Reader:
         untemplated = not found and not self._begins_as_own(item.text, ids)
         if untemplated:
             self._refuse_untemplated(item.field)
-        rendered = Rendered(item.text, ids, 0)
         family = f"text {item.prompt}" if item.prompt else None
-        fitted = self._fitted(rendered, item.field, asked, None)
-        return Reading(fitted, family, self._is_long(ids, asked), found, untemplated)
+        fitted = self._fitted(ids, item.field, asked, None)
+        return Reading(fitted, family, len(fitted) < len(ids), found, untemplated)
 
     def _with_one_begin(self, ids: TokenIds, *, add: bool) -> TokenIds:
         """A begin token where the tokenizer would add one and it is wanted, and never two."""
@@ -265,9 +255,6 @@ class Reader:
     def _bound(self, asked: Asked) -> int:
         return min(self.limit, asked.max_length or self.limit)
 
-    def _is_long(self, ids: TokenIds, asked: Asked) -> bool:
-        return len(ids) > self._bound(asked)
-
     def _may_cut(self, count: int, field: str, asked: Asked) -> None:
         if not (asked.cut or self._limits.over_length == "cut"):
             raise Refusal(
@@ -278,9 +265,9 @@ class Reader:
                 mend="shorten it; with --over-length cut the prompt's beginning is left out",
             )
 
-    def _fitted(self, text: Rendered, field: str, asked: Asked, group: Group | None) -> TokenIds:
+    def _fitted(self, ids: TokenIds, field: str, asked: Asked, group: Group | None) -> TokenIds:
         """The ids that the model reads: what is too long loses its beginning, or is refused."""
-        ids, limit = text.ids, self._bound(asked)
+        limit = self._bound(asked)
         if len(ids) <= limit:
             return ids
         self._may_cut(len(ids), field, asked)
@@ -295,9 +282,7 @@ class Reader:
                     param=field,
                     mend="shorten it: a response is never cut",
                 )
-        if ids[0] == self._begin and limit > 1:
-            return (ids[0], *ids[len(ids) - limit + 1 :])
-        return ids[len(ids) - limit :]
+        return without_beginning(ids, limit, self._begin)
 
     def _fitted_ids(self, item: Ids, asked: Asked) -> TokenIds:
         ids = item.ids

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +15,38 @@ from assay.errors import AssayError
 from assay.fetch.record import UNKNOWN_LICENCE, card_licence, read_record
 from assay.model.metadata import Metadata
 from assay.model.reader import locate_for_training
-from assay.train.best import Watch
-from assay.train.checkpoint import Progress
-from assay.train.recipe_data import RecipeData
+from assay.train.state import RunState
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LICENCE_ID = re.compile(r"[a-z0-9.-]+")
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What a run knows of itself when `model/` is written and evaluated.
+Results = Mapping[str, Mapping[str, Any]]
+"""Of each evaluation set, as in `results.json`."""
 
-    Attributes:
-        run: its directory.
-        recipe: what it did.
+
+def card(state: RunState, step: int, results: Results) -> str:
+    """The card as Markdown with a YAML header, as hubs read it.
+
+    Args:
+        state: of a run that has written its `model/`.
         step: the one that `model/` is of.
-        progress: how far it went.
-        watch: what told the best checkpoint, if any did.
-        stores: its data.
-        counts: what was taken of them, as in `run.json`.
-        results: of each evaluation set, as in `results.json`.
-        described: `run.json`.
+        results: of `model/`.
     """
-
-    run: Path
-    recipe: Recipe
-    step: int
-    progress: Progress
-    watch: Watch | None
-    stores: RecipeData
-    counts: Mapping[str, Any]
-    results: Mapping[str, Mapping[str, Any]]
-    described: Mapping[str, Any]
-
-
-def card(facts: Facts) -> str:
-    """The card as Markdown with a YAML header, as hubs read it."""
-    metadata = Metadata.read(facts.run / "model")
+    metadata = Metadata.read(state.run / "model")
     assert metadata is not None  # Saving the model writes it.
-    licence = _licence(facts.recipe)
+    licence = _licence(state.recipe)
     parts = [
-        _header(facts.recipe, licence),
-        f"# {_text(facts.run.name)}\n",
-        _what(facts, licence),
-        _loading(facts, metadata),
+        _header(state.recipe, licence),
+        f"# {_text(state.run.name)}\n",
+        _what(state.recipe, licence),
+        _loading(state.run, metadata),
         _template(metadata),
-        _data(facts),
-        _settings(facts),
-        _evaluation(facts),
-        _limits(facts, metadata),
-        _versions(facts),
+        _data(state),
+        _settings(state, step),
+        _evaluation(results),
+        _limits(state, step, results, metadata),
+        _versions(state.described),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -90,7 +70,7 @@ def _header(recipe: Recipe, licence: str) -> str:
     return f"---\n{text}---\n"
 
 
-def _what(facts: Facts, licence: str) -> str:
+def _what(recipe: Recipe, licence: str) -> str:
     known = "not known" if licence == UNKNOWN_LICENCE else licence
     return (
         "A reward model: it reads a conversation and gives one number, higher for a better last "
@@ -99,20 +79,20 @@ def _what(facts: Facts, licence: str) -> str:
         "response with reward a is preferred to that with reward b"
         + (
             ".\n"
-            if facts.recipe.loss.kind != "regression"
+            if recipe.loss.kind != "regression"
             else ", if at all, only up to scale: it was trained on ratings.\n"
         )
-        + f"\nTrained from `{facts.recipe.model.path}` (licence: {known}).\n"
+        + f"\nTrained from `{recipe.model.path}` (licence: {known}).\n"
     )
 
 
-def _loading(facts: Facts, metadata: Metadata) -> str:
-    directory = facts.run / "model"
+def _loading(run: Path, metadata: Metadata) -> str:
+    directory = run / "model"
     head = "## Use\n\n"
     if not _loads_plainly(directory):
         return (
             f"{head}transformers has no class for sequence classification with this architecture; "
-            f"load it with Assay:\n\n{_with_assay(facts.run)}"
+            f"load it with Assay:\n\n{_with_assay(run)}"
         )
     offset = (
         f" Assay adds {metadata.reward_offset} to each reward, which transformers does not know."
@@ -142,7 +122,7 @@ print(reward)
 
 With Assay:
 
-{_with_assay(facts.run)}"""
+{_with_assay(run)}"""
 
 
 def _with_assay(run: Path) -> str:
@@ -169,9 +149,9 @@ def _template(metadata: Metadata) -> str:
     )
 
 
-def _data(facts: Facts) -> str:
+def _data(state: RunState) -> str:
     rows = []
-    for name, account in facts.stores.table():
+    for name, account in state.stores.table():
         left_out = ", ".join(f"{count} {why}" for why, count in sorted(account.dropped.items()))
         rows.append(
             (
@@ -184,9 +164,9 @@ def _data(facts: Facts) -> str:
                 f"`{account.sha256}`",
             )
         )
-    taken, groups = facts.counts["train"], facts.recipe.data.group_name
+    taken, groups = state.data.counts["train"], state.recipe.data.group_name
     header = ("source", "format", "rows", groups, "comparisons", "left out", "SHA-256")
-    held = facts.counts["eval"].get("held-out")
+    held = state.data.counts["eval"].get("held-out")
     return (
         "## Data\n\n"
         + _table(header, rows)
@@ -197,8 +177,8 @@ def _data(facts: Facts) -> str:
     )
 
 
-def _settings(facts: Facts) -> str:
-    recipe, train = facts.recipe, facts.recipe.train
+def _settings(state: RunState, step: int) -> str:
+    recipe, train = state.recipe, state.recipe.train
     if recipe.lora is not None:
         trained = f"LoRA of rank {recipe.lora.r}, alpha {recipe.lora.alpha:g}, and the head"
     elif train.freeze == "backbone":
@@ -217,23 +197,23 @@ def _settings(facts: Facts) -> str:
         ("trained", trained),
         ("learning rate", f"{train.learning_rate:g}, {schedule}"),
         ("weight decay", f"{train.weight_decay:g}"),
-        ("steps", f"{facts.progress.step} of {train.global_batch_size} {recipe.data.group_name}"),
+        ("steps", f"{state.progress.step} of {train.global_batch_size} {recipe.data.group_name}"),
         ("dtype", recipe.model.dtype),
-        ("engine", facts.described.get("engine")),
-        ("processes", f"{facts.described.get('num_processes')}"),
+        ("engine", state.described.get("engine")),
+        ("processes", f"{state.described.get('num_processes')}"),
         ("seed", train.seed),
     ]
-    if facts.watch is not None:
-        rows.append(("checkpoints", facts.watch.describe(facts.progress)))
-    rows.append(("this model", f"after step {facts.step}"))
+    if state.watch is not None:
+        rows.append(("checkpoints", state.watch.describe(state.progress)))
+    rows.append(("this model", f"after step {step}"))
     return "## Settings\n\n" + _table(("", ""), rows)
 
 
-def _evaluation(facts: Facts) -> str:
-    if not facts.results:
+def _evaluation(all_results: Results) -> str:
+    if not all_results:
         return "## Evaluation\n\nNothing was evaluated.\n"
     rows = []
-    for name, results in facts.results.items():
+    for name, results in all_results.items():
         low, high = results["accuracy_ci95"]
         rows.append(
             (
@@ -257,25 +237,25 @@ def _evaluation(facts: Facts) -> str:
     )
 
 
-def _limits(facts: Facts, metadata: Metadata) -> str:
+def _limits(state: RunState, step: int, results: Results, metadata: Metadata) -> str:
     lines = [
         f"It was trained on texts of at most {metadata.max_length} tokens; longer ones it has not "
         "seen.",
         "It prefers what its data preferred, biases included; the rewards of different prompts "
         "cannot be compared.",
     ]
-    if not facts.results:
+    if not results:
         lines.append("Its accuracy is not known.")
-    for name, counts in facts.counts["eval"].items():
+    for name, counts in state.data.counts["eval"].items():
         shared = counts.get("prompts_in_training")
         if shared:
             lines.append(
                 f"{shared} prompts of the evaluation set {_text(name)} were trained on, too: its "
                 "accuracy is flattering."
             )
-    if facts.watch is not None and facts.step == facts.progress.best_step:
+    if state.watch is not None and step == state.progress.best_step:
         lines.append(
-            f"Its checkpoint was chosen by {_text(facts.watch.tag)}: the numbers of that set are a "
+            f"Its checkpoint was chosen by {_text(state.watch.tag)}: the numbers of that set are a "
             "little flattering."
         )
     if metadata.special_tokens_in_content == "text":
@@ -286,8 +266,7 @@ def _limits(facts: Facts, metadata: Metadata) -> str:
     return "## Limits\n\n" + "".join(f"- {line}\n" for line in lines)
 
 
-def _versions(facts: Facts) -> str:
-    described = facts.described
+def _versions(described: Mapping[str, Any]) -> str:
     versions = {"assay": described["assay_version"], "python": described["python"]}
     versions |= described["versions"]
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())

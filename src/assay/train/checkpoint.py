@@ -13,28 +13,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from assay.config import Recipe
 from assay.errors import CheckpointError
 from assay.model.heads import HEADS_FILE, Heads
 from assay.model.locate import STEP, checkpoints_in
 from assay.model.manifest import altered, whole_directory
 from assay.model.reward_model import RewardModel
 from assay.model.saving import is_adapter, save_adapter, save_plain
-from assay.notices import warn
-from assay.train.strategy.protocol import Moments, Strategy
-from assay.train.strategy.single import Single
-
-RandomState = dict[str, str]
-"""The state of each generator by its name, hexadecimal."""
+from assay.notices import notice, warn
+from assay.train.random_state import random_state, restore_random
+from assay.train.strategy.single import Moments, Strategy
 
 
 @dataclass(slots=True)
@@ -58,57 +55,64 @@ class Progress:
 
 def save_checkpoint(
     directory: Path,
-    model: RewardModel,
-    optimizer: torch.optim.Optimizer,
+    strategy: Strategy,
     schedule: LRScheduler,
     progress: Progress,
     *,
     keep: int | None,
-    moments: Moments | None = None,
-    random: Sequence[RandomState] | None = None,
-    notes: Mapping[str, str] | None = None,
+    notes: Mapping[str, str],
 ) -> Path:
     """Write `step-N`, whole or not at all, then remove the oldest beyond `keep` but the best.
 
+    All processes call it, and the first writes what one process would write.
+
     Args:
         directory: of the checkpoints.
-        model: with all its weights.
-        optimizer: of the model.
+        strategy: holds the weights and the optimizer.
         schedule: of the optimizer.
         progress: how far the run is.
         keep: checkpoints, the newest; None keeps all.
-        moments: the optimizer's state, where the processes hold a part of it each.
-        random: the random state of each process; by default of this one.
         notes: further files by name.
 
     Raises:
         OutputError: no space, no permission.
     """
     target = directory / f"step-{progress.step}"
+    moments = strategy.moments()
+    own, *further = strategy.team.gather(random_state(strategy.model.device))
+    rest: dict[str, Any] = {
+        "progress": asdict(progress),
+        "schedule": _plain(schedule.state_dict()),
+        "random": own,
+    }
+    if further:
+        rest["random_of_others"] = further
+    with strategy.whole() as model:
+        if model is not None:
+            _write(target, model, moments, {"trainer.json": json.dumps(rest), **notes})
+            if keep is not None:
+                _remove_old(directory, keep, target, directory / f"step-{progress.best_step}")
+            sweep(directory)
+    strategy.team.wait()
+    return target
+
+
+def _write(target: Path, model: RewardModel, moments: Moments, texts: Mapping[str, str]) -> None:
     with whole_directory(target, replace=True) as partial:
         inner = partial / ("adapter" if is_adapter(model) else "model")
         inner.mkdir()
         (save_adapter if is_adapter(model) else save_plain)(model, inner)
-        state = Single(model, optimizer).moments() if moments is None else moments
-        save_file(state, partial / "optimizer.safetensors")
-        own, *further = [random_state(model.device)] if random is None else random
-        rest = {
-            "progress": asdict(progress),
-            "schedule": _plain(schedule.state_dict()),
-            "random": own,
-        } | ({"random_of_others": further} if further else {})
-        (partial / "trainer.json").write_text(json.dumps(rest), encoding="utf-8")
-        for name, text in (notes or {}).items():
+        save_file(moments, partial / "optimizer.safetensors")
+        for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
-    if keep is not None:
-        best = directory / f"step-{progress.best_step}"
-        others = [path for path in checkpoints_in(directory) if path != target]
-        for old in others[: max(0, len(others) + 1 - keep)]:
-            # Hidden first: a kill in the midst of deleting must not leave a torn checkpoint.
-            if old != best:
-                old.rename(old.with_name(f".{old.name}.old"))
-    sweep(directory)
-    return target
+
+
+def _remove_old(directory: Path, keep: int, newest: Path, best: Path) -> None:
+    others = [path for path in checkpoints_in(directory) if path != newest]
+    for old in others[: max(0, len(others) + 1 - keep)]:
+        # Hidden first: a kill in the midst of deleting must not leave a torn checkpoint.
+        if old != best:
+            old.rename(old.with_name(f".{old.name}.old"))
 
 
 def sweep(directory: Path) -> None:
@@ -125,6 +129,35 @@ def newest_checkpoint(directory: Path) -> Path | None:
             return path
         warn(f"{path}: checkpoint skipped: {damage}")
     return None
+
+
+def checkpoint_to_resume(recipe: Recipe, resume: str | None) -> Path | None:
+    """The checkpoint that `--resume` names; None to start at the beginning.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    if resume is None:
+        return None
+    if resume == "auto":
+        found = newest_checkpoint(Path(recipe.output_dir) / "checkpoints")
+        if found is None:
+            notice("no checkpoint to resume from: starting at step 0")
+        return found
+    path = Path(resume)
+    if not (path / "trainer.json").exists():
+        raise CheckpointError(
+            "is not a checkpoint", where=resume, mend="name a checkpoints/step-N directory, or auto"
+        )
+    if path.resolve().parent == (Path(recipe.output_dir) / "checkpoints").resolve():
+        newest = newest_checkpoint(path.parent)
+        if newest is not None and step_of(newest) > step_of(path.resolve()):
+            raise CheckpointError(
+                f"the run has a newer checkpoint, {newest.name}, which going back would contradict",
+                where=resume,
+                mend="resume auto, or delete the newer checkpoints first",
+            )
+    return path
 
 
 def step_of(checkpoint: Path) -> int:
@@ -152,7 +185,7 @@ def load_progress(path: Path, strategy: Strategy, schedule: LRScheduler) -> Prog
         group["lr"] = rate
     random = [state["random"], *state.get("random_of_others", [])]
     if strategy.team.rank < len(random):
-        _restore_random(random[strategy.team.rank], strategy.model.device)
+        restore_random(random[strategy.team.rank], strategy.model.device)
     return Progress(**state["progress"])
 
 
@@ -165,10 +198,6 @@ def load_weights(path: Path, model: RewardModel) -> None:
     damage = altered(path)
     if damage:
         raise CheckpointError(damage, where=path, mend="resume from another checkpoint")
-    _load_weights(path, model)
-
-
-def _load_weights(path: Path, model: RewardModel) -> None:
     inner = path / ("adapter" if is_adapter(model) else "model")
     state: dict[str, Tensor] = {}
     for file in sorted(inner.glob("*.safetensors")):
@@ -196,18 +225,3 @@ def _plain(state: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in state.items() if key != "lr_lambdas"} | {
         "lr_lambdas": [None] * len(state.get("lr_lambdas", []))
     }
-
-
-def random_state(device: torch.device) -> RandomState:
-    """Of this process and the device that it computes on, which need not be the first, as text."""
-    state = {"cpu": bytes(torch.get_rng_state().tolist()).hex()}
-    if device.type == "cuda":
-        state["cuda"] = bytes(torch.cuda.get_rng_state(device).tolist()).hex()
-    return state
-
-
-def _restore_random(state: RandomState, device: torch.device) -> None:
-    torch.set_rng_state(torch.tensor(list(bytes.fromhex(state["cpu"])), dtype=torch.uint8))
-    if "cuda" in state and device.type == "cuda":
-        on_gpu = torch.tensor(list(bytes.fromhex(state["cuda"])), dtype=torch.uint8)
-        torch.cuda.set_rng_state(on_gpu, device)

@@ -15,7 +15,7 @@ from assay.data.encoding import EncodedGroup
 from assay.errors import DivergenceError
 from assay.losses import Objective
 from assay.model.rewards import rewards_of_sequences
-from assay.train.strategy.protocol import Strategy
+from assay.train.strategy.single import Strategy
 
 _NAMED = 8
 

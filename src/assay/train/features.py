@@ -17,8 +17,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -29,16 +29,14 @@ from assay.config import Recipe
 from assay.data.encoding import EncodedData, EncodedGroup
 from assay.data.rendering import TokenIds
 from assay.losses import objective_of
-from assay.model.batch import PaddedBatch
-from assay.model.engine import Engine, EngineName
-from assay.model.hidden import HiddenBatch
+from assay.model.batch import HiddenBatch
+from assay.model.engine import Batch, Engine
 from assay.model.manifest import altered, whole_directory
 from assay.model.reward_model import giving
 from assay.model.rewards import inference_budget, rewards_of_sequences
 from assay.notices import notice, warn
 from assay.train.plan import Plan
-from assay.train.strategy.protocol import Strategy
-from assay.tree.pack import Pack
+from assay.train.strategy.single import Strategy
 
 DIRECTORY = "features"
 _ROWS, _KEYS, _ABOUT = "rows.bin", "keys.bin", "about.json"
@@ -85,8 +83,7 @@ def keep_features(
         _compute(strategy, groups, place)
     strategy.team.wait()
     store = _Store.open(place)
-    # `forward` takes hidden states, too; nobody else asks this engine for batches.
-    strategy.model.engine = cast(Engine, _Kept(strategy.model.engine, store))
+    strategy.model.engine = _Kept(strategy.model.engine, store)
     say(f"training the head on {len(store.number)} hidden states")
 
 
@@ -144,20 +141,12 @@ class _Store:
         return _key(ids) in self.number
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(Engine):
     """An engine that looks hidden states up, and has another compute what it does not hold."""
 
-    engine: Engine
-    store: _Store
-
-    @property
-    def name(self) -> EngineName:
-        return self.engine.name
-
-    @property
-    def attention(self) -> str | None:
-        return self.engine.attention
+    def __init__(self, engine: Engine, store: _Store) -> None:
+        self.name, self.attention = engine.name, engine.attention
+        self.engine, self.store = engine, store
 
     def _holds(self, sequences: Sequence[TokenIds]) -> bool:
         return all(ids in self.store for ids in sequences)
@@ -184,7 +173,7 @@ class _Kept:
         pad_id: int,
         device: torch.device,
         starts: Sequence[int] | None = None,
-    ) -> PaddedBatch | Pack | HiddenBatch:
+    ) -> Batch:
         rows_ND = self.store.rows(sequences) if starts is None else None
         if rows_ND is not None:
             return HiddenBatch(rows_ND.to(device))
@@ -200,18 +189,18 @@ def _used(plan: Plan) -> Sequence[int]:
 
 def _compute(strategy: Strategy, groups: _Groups, place: Path) -> None:
     """Compute all windows, dealt over the processes, and write what the first one gathers."""
-    team = strategy.team
-    rounds = _rounds(groups.windows(), _ROUND * team.size)
-    if not team.is_first:
+    hidden = partial(_hidden, strategy)
+    rounds = _rounds(groups.windows(), _ROUND * strategy.team.size)
+    if not strategy.team.is_first:
         for windows in rounds:
-            _gathered(strategy, windows)
+            strategy.deal(windows, hidden)
         return
     seen: set[bytes] = set()
     with whole_directory(place, replace=True) as directory:
         about = {"width": 0, "dtype": "float32"}
         with (directory / _ROWS).open("wb") as rows, (directory / _KEYS).open("wb") as keys:
             for windows in rounds:
-                found = _gathered(strategy, windows)
+                found = strategy.deal(windows, hidden)
                 for window, hidden_ND in zip(windows, found, strict=True):
                     about = {"width": hidden_ND.shape[1], "dtype": str(hidden_ND.dtype)}
                     for ids, row_D in zip(_distinct(window), hidden_ND, strict=True):
@@ -220,20 +209,6 @@ def _compute(strategy: Strategy, groups: _Groups, place: Path) -> None:
                             rows.write(row_D.tobytes())
                             keys.write(_key(ids))
         (directory / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
-
-
-def _gathered(
-    strategy: Strategy, windows: Sequence[list[EncodedGroup]]
-) -> list[NDArray[np.generic]]:
-    """Hidden states of the distinct sequences of each window, on every process."""
-    team = strategy.team
-    parts = {
-        number: _hidden(strategy, window)
-        for number, window in enumerate(windows)
-        if number % team.size == team.rank
-    }
-    strategy.finish(gradients=False)
-    return strategy.gather(parts)
 
 
 def _hidden(strategy: Strategy, window: Sequence[EncodedGroup]) -> NDArray[np.generic]:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from assay.config import Recipe
 from assay.data.encoding import EncodedData
 from assay.errors import CheckpointError
-from assay.evaluate.evaluator import evaluate_groups, write_evaluation
+from assay.evaluate.evaluator import (
+    evaluate_groups,
+    score_window,
+    windows_of,
+    write_evaluation,
+)
 from assay.files import write_text
 from assay.model.loading import load_reward_model
 from assay.model.manifest import whole_directory
 from assay.model.precision import DTYPES
 from assay.model.saving import is_adapter, save_adapter, save_plain
-from assay.train.best import Watch, best_checkpoint
-from assay.train.card import Facts, card
-from assay.train.checkpoint import Progress, load_weights
+from assay.train.best import best_checkpoint
+from assay.train.card import card
+from assay.train.checkpoint import load_weights
 from assay.train.features import drop_features
 from assay.train.log import RunLog, Silence
-from assay.train.prepare import PreparedData
-from assay.train.recipe_data import RecipeData
-from assay.train.strategy.protocol import Strategy
-from assay.train.strategy.scoring import rewards_of_windows
+from assay.train.state import RunState
+from assay.train.strategy.single import Strategy
 
 
 def evaluate_all(
@@ -38,32 +39,25 @@ def evaluate_all(
     found = {}
     for name, encoded in evals:
         started = time.perf_counter()
-        rewards = rewards_of_windows(strategy, encoded, budget)
+        rewards = strategy.deal(
+            windows_of(encoded), lambda window: score_window(strategy.model, window, budget)
+        )
         metrics = evaluate_groups(strategy.model, encoded, rewards=rewards).metrics
         log.evaluation(step, name, metrics, time.perf_counter() - started)
         found[name] = metrics
     return found
 
 
-def finish(
-    run: Path,
-    recipe: Recipe,
-    data: PreparedData,
-    stores: RecipeData,
-    strategy: Strategy,
-    progress: Progress,
-    watch: Watch | None,
-    described: Mapping[str, Any],
-    log: RunLog | Silence,
-) -> None:
+def finish(state: RunState, log: RunLog | Silence) -> None:
     """Write `model/`, then evaluate what was written, not what is in memory; then its card.
 
     Raises:
         OutputError: no space, no permission.
         CheckpointError: the best checkpoint is damaged, or it is not known which it is.
     """
+    run, recipe, progress = state.run, state.recipe, state.progress
     step = progress.step
-    with strategy.whole() as model:
+    with state.strategy.whole() as model:
         if model is None:
             return
         if progress.best_value is None and recipe.train.load_best_model_at_end:
@@ -73,10 +67,10 @@ def finish(
                 mend="resume with --train.load_best_model_at_end false: model/ is then the last",
             )
         if progress.best_value is None:
-            watch = None  # It had ended before one was looked for, or the best is lost.
+            state.watch = None  # It had ended before one was looked for, or the best is lost.
         drop_features(run)
-        if watch is not None:
-            log.say(watch.describe(progress))
+        if state.watch is not None:
+            log.say(state.watch.describe(progress))
         if recipe.train.load_best_model_at_end:
             step = progress.best_step
         if step != progress.step:
@@ -87,27 +81,16 @@ def finish(
         if is_adapter(model):
             with whole_directory(run / "adapter", replace=True) as directory:
                 save_adapter(model, directory)
-    # What trackers know already they are not told again.
-    evaluated = watch is not None
-    results = _evaluate_model(run, recipe, data, strategy, step, log, tracked=not evaluated)
-    facts = Facts(run, recipe, step, progress, watch, stores, data.counts, results, described)
-    write_text(run / "model" / "README.md", card(facts))
+    results = _evaluate_model(state, step, log)
+    write_text(run / "model" / "README.md", card(state, step, results))
 
 
-def _evaluate_model(
-    run: Path,
-    recipe: Recipe,
-    data: PreparedData,
-    strategy: Strategy,
-    step: int,
-    log: RunLog | Silence,
-    *,
-    tracked: bool,
-) -> dict[str, dict[str, Any]]:
+def _evaluate_model(state: RunState, step: int, log: RunLog | Silence) -> dict[str, dict[str, Any]]:
+    run, data, trained = state.run, state.data, state.strategy.model
     if not data.evals:
         return {}
-    device, engine = str(strategy.model.device), strategy.model.engine.name
-    strategy.model.to("cpu")
+    device, engine = str(trained.device), trained.engine.name
+    trained.to("cpu")
     written = load_reward_model(str(run / "model"), device=device, engine=engine)
     results = {}
     for name, encoded in data.evals:
@@ -119,11 +102,13 @@ def _evaluate_model(
             "model": str(run / "model"),
             "step": step,
             "template_hash": written.metadata.template_hash,
-            "max_length": recipe.train.max_length,
+            "max_length": state.recipe.train.max_length,
             "dtype": str(next(written.parameters()).dtype).removeprefix("torch."),
             "engine": written.engine.name,
         }
         results[name] = write_evaluation(evaluation, run / "eval" / name, about)
         seconds = time.perf_counter() - started
+        # What trackers know already they are not told again.
+        tracked = state.watch is None
         log.evaluation(step, name, evaluation.metrics, seconds, final=True, tracked=tracked)
     return results

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,22 +16,12 @@ from assay.evaluate.metrics import METRICS
 from assay.files import write_text
 from assay.train.plan import Plan
 from assay.train.step import StepResult
-from assay.train.trackers import Entry
+from assay.train.trackers import Entry, Trackers
 
 JSONL, TEXT = "train_log.jsonl", "train.log"
 _FORECAST_AFTER = 10
 _STEP = re.compile(r"(Epoch:\[\d+/\d+\]|Eval:\[(?P<set>.*)\]), step:\[(?P<step>\d+)/")
 """How a line for people tells of a step, or of an evaluation after it."""
-
-
-class Tracker(Protocol):
-    """Where numbers go besides the run directory."""
-
-    def log(self, values: Mapping[str, float], entry: Entry) -> None:
-        """Some numbers of one entry."""
-
-    def close(self) -> None:
-        """Flush."""
 
 
 class RunLog:
@@ -59,7 +48,7 @@ class RunLog:
         plan: Plan,
         *,
         logging_steps: int,
-        trackers: Sequence[Tracker],
+        trackers: Trackers,
         first_step: int = 1,
     ) -> None:
         self._run = run
@@ -88,17 +77,11 @@ class RunLog:
             self._task = self._bar.add_task("training", total=self._plan.num_steps, numbers="")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
         with self._text, self._jsonl:  # On a full disk closing one raises; the other closes too.
-            for tracker in self._trackers:
-                tracker.close()
+            self._trackers.close()
 
     def step(self, number: int, result: StepResult, mean_loss: float) -> None:
         """Log the 1-based step `number`."""
@@ -131,7 +114,7 @@ class RunLog:
         names = ("loss", "accuracy", "learning_rate", "grad_norm", "reward_mean", *result.parts)
         told = {f"train/{name}": entry.get(name) for name in names}
         floats = {tag: value for tag, value in told.items() if isinstance(value, float)}
-        self._track(floats, (number, "train"))
+        self._trackers.log(floats, (number, "train"))
         line = self._line(number, result, mean_loss)
         if self._bar is not None:
             numbers = f"loss {result.loss:.3f}/{mean_loss:.3f}"
@@ -168,7 +151,7 @@ class RunLog:
         self._write(about | ({"final": True} if final else {}) | dict(metrics))
         if tracked:
             values = {f"eval/{name}/{key}": metrics[key] for key in METRICS}
-            self._track(values, (number, f"{'final' if final else 'eval'}/{name}"))
+            self._trackers.log(values, (number, f"{'final' if final else 'eval'}/{name}"))
         low, high = metrics["accuracy_ci95"]
         self.say(
             f"Eval:[{name}], step:[{number}/{self._plan.num_steps}], "
@@ -228,10 +211,6 @@ class RunLog:
     def _write(self, entry: dict[str, Any]) -> None:
         self._jsonl.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self._jsonl.flush()
-
-    def _track(self, values: Mapping[str, float], entry: Entry) -> None:
-        for tracker in self._trackers:
-            tracker.log(values, entry)
 
 
 class Silence:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler
 
 from assay.config import Recipe
 from assay.data.plugins import load_plugins
@@ -24,10 +22,9 @@ from assay.model.reward_model import RewardModel
 from assay.notices import notice
 from assay.train.best import Watch, bring_best
 from assay.train.checkpoint import (
-    Progress,
+    checkpoint_to_resume,
     load_progress,
     load_weights,
-    random_state,
     save_checkpoint,
     sweep,
 )
@@ -38,12 +35,8 @@ from assay.train.memory import Budget, peak_bytes, training_budget
 from assay.train.objective import prepare_objective
 from assay.train.optimizer import build_optimizer, build_schedule
 from assay.train.plan import Plan
-from assay.train.prepare import (
-    PreparedData,
-    checkpoint_to_resume,
-    prepare_data,
-    write_aside,
-)
+from assay.train.prepare import prepare_data, write_aside
+from assay.train.random_state import process_seed
 from assay.train.recipe_data import (
     RecipeData,
     check_recipe_data,
@@ -64,10 +57,10 @@ from assay.train.run import (
     origin,
 )
 from assay.train.settling import settle_dtype
+from assay.train.state import RunState
 from assay.train.step import train_step
 from assay.train.stopping import StopRequest, ending_on_sigterm
 from assay.train.strategy.choosing import MOVES_ITSELF, strategy_name, wrap
-from assay.train.strategy.protocol import Strategy
 from assay.train.strategy.team import Team, device_of
 from assay.train.strategy.team import team as team_of_launcher
 from assay.train.trackers import Entry, Trackers, check_trackers
@@ -86,18 +79,6 @@ class TrainResult:
     num_steps: int
     stopped_by: signal.Signals | None = None
     speaks: bool = True
-
-
-@dataclass
-class _State:
-    strategy: Strategy
-    schedule: LRScheduler
-    progress: Progress
-    notes: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def model(self) -> RewardModel:
-        return self.strategy.model
 
 
 def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False) -> TrainResult:
@@ -151,9 +132,8 @@ def _train(
         print_table(stores.table(), recipe.data.group_name)
     check_recipe_data(recipe, stores)
     steady_threads()
-    state, data, plan = _build(recipe, stores, checkpoint, team)
-    run, first_step = Path(recipe.output_dir), state.progress.step + 1
-    described: dict[str, Any] = {}
+    state = _build(recipe, stores, watch, checkpoint, team)
+    run = state.run
     dropped: list[Entry] = []
     team.wait()  # Nobody looks into the directory any more.
     if team.is_first:
@@ -161,16 +141,15 @@ def _train(
         # Again: another command may have ended in it while this one loaded.
         check_run_directory(recipe, resume=resume is not None, overwrite=overwrite)
         open_run(recipe, overwrite=overwrite)
-        counts = data.counts | {
-            "engine": state.model.engine.name,
-            "engine_reason": state.model.engine_reason,
+        counts = state.data.counts | {
+            "engine": state.strategy.model.engine.name,
+            "engine_reason": state.strategy.model.engine_reason,
             "strategy": state.strategy.name,
             "num_processes": team.size,
         }
         prints = store_fingerprints(stores)
-        described = describe_run(run, recipe, data_read, prints, counts, began=began)
-        state.notes = notes_of(recipe, described)
-        write_aside(data, run)
+        state.described = describe_run(run, recipe, data_read, prints, counts, began=began)
+        write_aside(state.data, run)
         sweep(run / "checkpoints")
         dropped = cut_log(run, state.progress.step)
     if checkpoint is not None:
@@ -179,24 +158,21 @@ def _train(
             state.progress.forget_best()
     with (
         output_errors(run),
-        _log(run, recipe, plan, first_step, dropped, team) as log,
+        _log(state, dropped) as log,
         StopRequest(announce=team.size == 1) as stop,
     ):
-        if not _has_ended(state.progress, plan, watch):
-            kept = [encoded for _, encoded in data.evals]
+        if not state.has_ended:
+            data, evals = state.data, [encoded for _, encoded in state.data.evals]
             with stop.at_once():
-                keep_features(state.strategy, recipe, plan, data.train, kept, run, log.say)
-        _run_steps(run, recipe, plan, data, state, watch, log, stop)
+                keep_features(state.strategy, recipe, state.plan, data.train, evals, run, log.say)
+        _run_steps(state, log, stop)
         complete = False
-        if _has_ended(state.progress, plan, watch):
+        if state.has_ended:
             with stop.at_once():
-                finish(
-                    *(run, recipe, data, stores, state.strategy),
-                    *(state.progress, watch, described, log),
-                )
+                finish(state, log)
                 complete = True
         stopped_by = None if complete else stop.signal
-    return TrainResult(run, state.progress.step, plan.num_steps, stopped_by, team.is_first)
+    return TrainResult(run, state.progress.step, state.plan.num_steps, stopped_by, team.is_first)
 
 
 def _is_of(recipe: Recipe, checkpoint: Path) -> bool:
@@ -204,29 +180,24 @@ def _is_of(recipe: Recipe, checkpoint: Path) -> bool:
     return checkpoint.resolve().parents[1] == Path(recipe.output_dir).resolve()
 
 
-def _has_ended(progress: Progress, plan: Plan, watch: Watch | None) -> bool:
-    return progress.step >= plan.num_steps or (watch is not None and watch.gives_up(progress))
-
-
-def _log(
-    run: Path, recipe: Recipe, plan: Plan, first_step: int, dropped: list[Entry], team: Team
-) -> RunLog | Silence:
-    if not team.is_first:
+def _log(state: RunState, dropped: list[Entry]) -> RunLog | Silence:
+    if not state.strategy.team.is_first:
         return Silence()
-    names = recipe.train.report_to
-    trackers = Trackers(names, run, flat_settings(recipe), step=first_step - 1, dropped=dropped)
+    config, run, step = state.recipe.train, state.run, state.progress.step
+    settings = flat_settings(state.recipe)
+    trackers = Trackers(config.report_to, run, settings, step=step, dropped=dropped)
     return RunLog(
         run,
-        plan,
-        logging_steps=recipe.train.logging_steps,
-        trackers=[trackers] if names else [],
-        first_step=first_step,
+        state.plan,
+        logging_steps=config.logging_steps,
+        trackers=trackers,
+        first_step=step + 1,
     )
 
 
 def _build(
-    recipe: Recipe, stores: RecipeData, checkpoint: Path | None, team: Team
-) -> tuple[_State, PreparedData, Plan]:
+    recipe: Recipe, stores: RecipeData, watch: Watch | None, checkpoint: Path | None, team: Team
+) -> RunState:
     """Everything that a run needs in memory, as the checkpoint left it; writes nothing."""
     device = device_of(recipe.train.device, team)
     moves = strategy_name(recipe.train.strategy, team) in MOVES_ITSELF
@@ -244,7 +215,7 @@ def _build(
         _recompute_activations(model)
     data = prepare_data(recipe, model, stores)
     prepare_objective(recipe, model, data.train.groups)
-    torch.manual_seed(recipe.train.seed + team.rank)
+    torch.manual_seed(process_seed(recipe.train.seed, team.rank))
     plan = Plan.of(
         len(data.train.groups),
         recipe.train.global_batch_size,
@@ -262,12 +233,12 @@ def _build(
         resolve_device(device),
     )
     schedule = build_schedule(strategy.optimizer, recipe.train, plan.num_steps)
-    state = _State(strategy, schedule, Progress())
+    state = RunState(recipe, stores, data, plan, strategy, schedule, watch)
     if checkpoint is not None:
         state.progress = load_progress(checkpoint, strategy, schedule)
         ended = state.progress.step >= plan.num_steps
         notice(f"resuming from {checkpoint.name}" + (", where the training ended" if ended else ""))
-    return state, data, plan
+    return state
 
 
 def _recompute_activations(model: RewardModel) -> None:
@@ -281,49 +252,17 @@ def _recompute_activations(model: RewardModel) -> None:
     model.classifier.disable_input_require_grads()
 
 
-def _run_steps(
-    run: Path,
-    recipe: Recipe,
-    plan: Plan,
-    data: PreparedData,
-    state: _State,
-    watch: Watch | None,
-    log: RunLog | Silence,
-    stop: StopRequest,
-) -> None:
-    config, progress, model = recipe.train, state.progress, state.model
-    strategy, team = state.strategy, state.strategy.team
-    budget = _budget(strategy, recipe, progress)
-    count = len(data.train.groups)
-    few = (
-        f" (all there are; the recipe's {plan.global_batch_size})"
-        if count < plan.global_batch_size
-        else ""
-    )
-    log.say(
-        f"{count} groups, {data.train.num_comparisons} comparisons, "
-        f"{plan.num_steps} steps of {min(count, plan.global_batch_size)} groups{few}"
-    )
-    log.say(
-        f"engine {model.engine.name}"
-        + (f" ({model.engine_reason})" if model.engine_reason else "")
-        + f", packs of at most {budget.max_tokens} tokens ({budget.reason})"
-    )
-    if team.size > 1:
-        log.say(f"strategy {strategy.name}, {team.size} processes")
+def _run_steps(state: RunState, log: RunLog | Silence, stop: StopRequest) -> None:
+    config, progress, plan, watch = state.recipe.train, state.progress, state.plan, state.watch
+    strategy, train_groups = state.strategy, state.data.train.groups
+    model, team = strategy.model, strategy.team
+    budget = _budget(state)
+    _announce(state, budget, log)
     model.train()
     stopping = stop.agreed(team.gather(stop.signal)) is not None
-    while not _has_ended(progress, plan, watch) and not stopping:
-        groups = [data.train.groups[index] for index in plan.groups_of(progress.step)]
-        result = train_step(
-            model,
-            groups,
-            strategy.optimizer,
-            state.schedule,
-            recipe,
-            budget.max_tokens,
-            strategy,
-        )
+    while not state.has_ended and not stopping:
+        batch = [train_groups[index] for index in plan.groups_of(progress.step)]
+        result = train_step(strategy, batch, state.schedule, state.recipe, budget.max_tokens)
         progress.step += 1
         progress.loss_sum += result.loss
         # Read once: a signal may come at any moment, and on each process at its own.
@@ -335,42 +274,47 @@ def _run_steps(
         is_last = progress.step == plan.num_steps
         due = config.save_steps is not None and progress.step % config.save_steps == 0
         if (is_due and not is_last) or (is_last and watch is not None):
-            metrics = evaluate_all(strategy, data.evals, progress.step, log, budget.max_tokens)
+            evals = state.data.evals
+            metrics = evaluate_all(strategy, evals, progress.step, log, budget.max_tokens)
             due |= watch is not None and watch.look(metrics, progress)
         stopping = stop.agreed(signals) is not None
-        if due or stopping or _has_ended(progress, plan, watch):
-            _save(run, state, config.save_total_limit)
+        if due or stopping or state.has_ended:
+            save_checkpoint(
+                state.run / "checkpoints",
+                strategy,
+                state.schedule,
+                progress,
+                keep=config.save_total_limit,
+                notes=notes_of(state.recipe, state.described),
+            )
     if watch is not None and watch.gives_up(progress) and progress.step < plan.num_steps:
         times = f"{progress.num_bad} evaluation{'s' * (progress.num_bad > 1)}"
         log.say(f"stopped after step {progress.step}: no better for {times}")
 
 
-def _save(run: Path, state: _State, keep: int | None) -> None:
-    """The checkpoint that one process would write, written by the first of them."""
-    strategy = state.strategy
-    moments, random = strategy.moments(), strategy.team.gather(random_state(strategy.model.device))
-    with strategy.whole() as model:
-        if model is not None:
-            save_checkpoint(
-                run / "checkpoints",
-                model,
-                strategy.optimizer,
-                state.schedule,
-                state.progress,
-                keep=keep,
-                moments=moments,
-                random=random,
-                notes=state.notes,
-            )
-    strategy.team.wait()
+def _announce(state: RunState, budget: Budget, log: RunLog | Silence) -> None:
+    count, batch = len(state.data.train.groups), state.plan.global_batch_size
+    few = f" (all there are; the recipe's {batch})" if count < batch else ""
+    log.say(
+        f"{count} groups, {state.data.train.num_comparisons} comparisons, "
+        f"{state.plan.num_steps} steps of {min(count, batch)} groups{few}"
+    )
+    model = state.strategy.model
+    log.say(
+        f"engine {model.engine.name}"
+        + (f" ({model.engine_reason})" if model.engine_reason else "")
+        + f", packs of at most {budget.max_tokens} tokens ({budget.reason})"
+    )
+    if state.strategy.team.size > 1:
+        log.say(f"strategy {state.strategy.name}, {state.strategy.team.size} processes")
 
 
-def _budget(strategy: Strategy, recipe: Recipe, progress: Progress) -> Budget:
+def _budget(state: RunState) -> Budget:
     """Tokens of a pack. `auto` is settled once in a run: the last bits depend on it."""
-    if recipe.train.max_tokens_per_pack == "auto" and progress.max_tokens:
+    config, progress, strategy = state.recipe.train, state.progress, state.strategy
+    if config.max_tokens_per_pack == "auto" and progress.max_tokens:
         return Budget(progress.max_tokens, "auto, as the run began")
-    budget = training_budget(strategy.model, recipe.train)
+    budget = training_budget(strategy.model, config)
     strategy.finish(gradients=False)
-    least = -strategy.team.largest(-budget.max_tokens)
-    progress.max_tokens = least
-    return Budget(least, budget.reason)
+    progress.max_tokens = -strategy.team.largest(-budget.max_tokens)
+    return Budget(progress.max_tokens, budget.reason)

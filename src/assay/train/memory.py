@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import sys
@@ -13,17 +12,14 @@ import torch
 from torch import Tensor
 
 from assay.config import TrainConfig
+from assay.machine import available_memory
 from assay.model.lanes import lanes_of
 from assay.model.reward_model import RewardModel
 from assay.notices import warn
+from assay.train.random_state import drawn_aside
 
 _LARGEST = {"cpu": 2048, "cuda": 16384}
 """Beyond this a pack gains no speed: matrix products are at their peak rate."""
-_CONTROL_GROUPS = (
-    ("memory.max", "memory.current", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
-)
-"""Limit, use, and the part of the use that is page cache, in version 2 and version 1."""
 _PROBES = (32, 96)
 """Tokens of the two forward passes of the probe; the difference is free of constant parts."""
 
@@ -48,7 +44,7 @@ def training_budget(model: RewardModel, config: TrainConfig) -> Budget:
     """
     if config.max_tokens_per_pack != "auto":
         return Budget(config.max_tokens_per_pack, "by the recipe")
-    free = max(_free_bytes(model.device) - _optimizer_bytes(model), 0)
+    free = max(free_bytes(model.device) - optimizer_bytes(model), 0)
     per_token = kept_per_token(model, config)
     fits = int(0.5 * free / per_token)
     largest = _LARGEST.get(model.device.type, _LARGEST["cuda"])
@@ -96,26 +92,26 @@ def peak_bytes(device: torch.device) -> int:
 
 def _kept_bytes(model: RewardModel, tokens: int) -> int:
     """Bytes of what autograd keeps in one forward pass, weights left out."""
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    # Not by address: tensors on the meta device have none.
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
     kept: dict[int, int] = {}
     alive: list[Tensor] = []
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # An address that is freed could come again and count once.
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage.nbytes()
+            alive.append(tensor)  # What is freed could come again, and count once.
         return tensor
 
     ids = tuple(
         index % model.classifier.config.get_text_config().vocab_size for index in range(tokens)
     )
     batch = model.engine.batch([ids], [0], model.pad_id, model.device)
-    devices = [model.device] if model.device.type == "cuda" else []
     was_training = model.training
     model.train()  # Dropout of adapters keeps its masks.
     with (
-        torch.random.fork_rng(devices),  # Dropout of adapters must not move the run's numbers.
+        drawn_aside(model.device),
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor),
     ):
@@ -146,38 +142,15 @@ def _kept_inputs(model: RewardModel) -> int:
     return (int(config.num_hidden_layers) * hidden + 16 * hidden + 5 * inner) * width
 
 
-def _optimizer_bytes(model: RewardModel) -> int:
+def optimizer_bytes(model: RewardModel) -> int:
     """Gradients (of a round, too, where they are summed apart) and two moments, not yet allocated
     when the budget is chosen."""
     copies = 3 if lanes_of(model) == 1 else 4
     return sum(copies * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
-def _free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> int:
+    """Bytes that can be had: of the GPU, else of main memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        # What can be had without swapping: free memory and what the page cache gives back.
-        available = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-        if available is not None:
-            return min([int(available[1]) * 1024, *_container_limits()])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _container_limits(group: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What a control group leaves, where there is one with a limit: /proc shows the whole host.
-
-    Page cache counts as used there, but is given back when memory is asked for.
-    """
-    for limit_file, used_file, cache in _CONTROL_GROUPS:
-        try:
-            limit = (group / limit_file).read_text().strip()
-            used = int((group / used_file).read_text())
-            stat = (group / used_file).with_name("memory.stat").read_text()
-            given_back = re.search(rf"^{cache} (\d+)$", stat, re.MULTILINE)
-            used -= int(given_back[1]) if given_back is not None else 0
-            return [max(int(limit) - used, 0)] if limit != "max" else []
-        except (OSError, ValueError):
-            continue
-    return []
+    return available_memory()

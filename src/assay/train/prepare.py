@@ -17,10 +17,9 @@ from assay.data.sources import DataSource
 from assay.data.store import StoredData
 from assay.data.store.joining import Joined
 from assay.data.templates import own_system_text
-from assay.errors import CheckpointError, ConfigError
+from assay.errors import ConfigError
 from assay.model.reward_model import RewardModel
 from assay.notices import notice, warn
-from assay.train.checkpoint import newest_checkpoint, step_of
 from assay.train.recipe_data import (
     HELD_OUT,
     RecipeData,
@@ -48,11 +47,11 @@ class PreparedData:
     bad_rows: dict[str, Sequence[BadRow]]
 
 
-def prepare_data(recipe: Recipe, model: RewardModel, stores: RecipeData) -> PreparedData:
-    """Mix, split and describe what was prepared; writes nothing.
+def check_length(recipe: Recipe, model: RewardModel) -> None:
+    """Refuse texts for which the model has no positions.
 
     Raises:
-        ConfigError: max_length is beyond the model, or a source has fewer groups than are taken.
+        ConfigError: max_length is beyond the model.
     """
     limit = recipe.train.max_length
     if limit > model.max_length:
@@ -60,6 +59,15 @@ def prepare_data(recipe: Recipe, model: RewardModel, stores: RecipeData) -> Prep
             f"train.max_length ({limit}) is beyond the model's context of {model.max_length}",
             mend=f"set it to at most {model.max_length}",
         )
+
+
+def prepare_data(recipe: Recipe, model: RewardModel, stores: RecipeData) -> PreparedData:
+    """Mix, split and describe what was prepared; writes nothing.
+
+    Raises:
+        ConfigError: max_length is beyond the model, or a source has fewer groups than are taken.
+    """
+    check_length(recipe, model)
     train, held_out = mix_and_split(recipe, stores)
     data = PreparedData(
         train,
@@ -100,35 +108,6 @@ def write_aside(data: PreparedData, run: Path) -> None:
         if rows:
             write_bad_rows(run / name, rows)
             warn(f"{len(rows)} bad rows were written to {run / name}")
-
-
-def checkpoint_to_resume(recipe: Recipe, resume: str | None) -> Path | None:
-    """The checkpoint that `--resume` names; None to start at the beginning.
-
-    Raises:
-        CheckpointError: there is no such checkpoint.
-    """
-    if resume is None:
-        return None
-    if resume == "auto":
-        found = newest_checkpoint(Path(recipe.output_dir) / "checkpoints")
-        if found is None:
-            notice("no checkpoint to resume from: starting at step 0")
-        return found
-    path = Path(resume)
-    if not (path / "trainer.json").exists():
-        raise CheckpointError(
-            "is not a checkpoint", where=resume, mend="name a checkpoints/step-N directory, or auto"
-        )
-    if path.resolve().parent == (Path(recipe.output_dir) / "checkpoints").resolve():
-        newest = newest_checkpoint(path.parent)
-        if newest is not None and step_of(newest) > step_of(path.resolve()):
-            raise CheckpointError(
-                f"the run has a newer checkpoint, {newest.name}, which going back would contradict",
-                where=resume,
-                mend="resume auto, or delete the newer checkpoints first",
-            )
-    return path
 
 
 def _about(source: DataSource, store: StoredData) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.config import Recipe, SourceConfig
 from assay.data.encoding import EncodedGroup, warn_of_unread_thoughts
-from assay.data.mixing import Share, is_held_out, mixed
+from assay.data.mixing import is_held_out, mixed
 from assay.data.rendering import Renderer
 from assay.data.sources import DataSource, locate_all
 from assay.data.store import Account, Preparation, StoredData, check_dropped, prepare_source
@@ -147,11 +147,7 @@ def mix_and_split(recipe: Recipe, data: RecipeData) -> tuple[JoinedData, JoinedD
             leaves nothing on one side.
     """
     seed, fraction = recipe.data_seed, recipe.data.held_out
-    shares = [
-        Share(source.key, source.count, source.proportion, source.weight)
-        for source in recipe.data.train
-    ]
-    chosen = mixed([len(store.groups) for store in data.train], shares, seed)
+    chosen = mixed([len(store.groups) for store in data.train], recipe.data.train, seed)
     mixture = [
         store.groups if len(numbers) == len(store.groups) else store.groups.take(numbers)
         for store, numbers in zip(data.train, chosen, strict=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from assay.data.encoding import EncodedGroup
 from assay.model.lanes import FEWEST_TOKENS, LANES, MOST_OF_WHOLE, lanes_of
-from assay.train.strategy.protocol import Strategy
+from assay.train.strategy.single import Strategy
 from assay.tree.packing import halved
 
 Round = Sequence[Sequence[int]]

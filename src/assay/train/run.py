@@ -21,7 +21,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -33,8 +33,9 @@ from pydantic import ValidationError
 
 import assay
 from assay.config import Recipe
-from assay.errors import CheckpointError, OutputError
+from assay.errors import CheckpointError, OutputError, first_line
 from assay.files import output_errors, write_text
+from assay.machine import processor_vendor
 from assay.notices import warn
 from assay.recipe import dump_recipe
 
@@ -57,7 +58,10 @@ run.json, and is compared there.)"""
 _BITS = {("train", "max_tokens_per_pack"), ("train", "gradient_checkpointing")}
 """Fields that set memory, not the objective: what an out-of-memory error tells people to change
 may be changed on resuming, with a warning."""
-_DECIDES_BITS = ("num_threads", "cpu_capability", "engine", "strategy", "num_processes")
+_DECIDES_BITS = (
+    *("num_threads", "cpu_capability", "processor_vendor"),
+    *("engine", "strategy", "num_processes"),
+)
 """Of run.json: what the order of sums depends on."""
 
 
@@ -83,10 +87,26 @@ def check_same_recipe(recipe: Recipe, run: Path) -> None:
     """Refuse to go on with a checkpoint of a run whose recipe was another.
 
     Raises:
-        CheckpointError: names the field.
+        CheckpointError: names the field; or the recipe that was written cannot be read.
     """
-    if (run / RECIPE).exists():
-        _check_same(recipe, run)
+    if not (run / RECIPE).exists():
+        return
+    before = _with_new_fields(_read(run / RECIPE, yaml.safe_load))
+    now = recipe.model_dump(mode="json")
+    others = []
+    for key in sorted(set(_leaves(before)) | set(_leaves(now))):
+        old, new = _at(before, key), _at(now, key)
+        if key in _BITS and old != new:
+            _warn_about_bits({".".join(key): old}, {".".join(key): new}, recipe)
+        elif key not in _FREE and old != new:
+            others.append(f"{'.'.join(key)} was {old!r}, now {new!r}")
+    if others:
+        raise CheckpointError(
+            f"the recipe differs from the run's: {'; '.join(others)}",
+            where=run / RECIPE,
+            mend="resume with the run's recipe; or start a new run, with --model.path RUN to train "
+            "its model on",
+        )
 
 
 def check_run_directory(recipe: Recipe, *, resume: bool, overwrite: bool) -> None:
@@ -197,7 +217,7 @@ def check_same_data(
     Raises:
         CheckpointError: they changed, or are read or tokenised in another way.
     """
-    before = _read_json(began / RUN)
+    before = _read(began / RUN, _parse_object)
     if before and before.get("data") != data:
         known = before.get("data") or {}
         changed = sorted(name for name in {*known, *data} if known.get(name) != data.get(name))
@@ -249,13 +269,14 @@ def describe_run(
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "processor_vendor": processor_vendor(),
         "num_threads": torch.get_num_threads(),
         "seed": recipe.train.seed,
         "data": data,
         "stores": stores,
         **counts,
     }
-    before = _read_json(began / RUN) if began is not None else {}
+    before = _read(began / RUN, _parse_object) if began is not None else {}
     if before:
         now = {key: described[key] for key in _DECIDES_BITS if key in before}
         _warn_about_bits(before, now, recipe)
@@ -275,7 +296,7 @@ def flat_settings(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     """What a run wrote; empty where it wrote nothing.
 
     Raises:
@@ -284,11 +305,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise CheckpointError(
-            f"cannot be read ({error})", where=path, mend="start a new run"
+            f"cannot be read ({first_line(error)})", where=path, mend="start a new run"
         ) from None
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    return dict(json.loads(text))
 
 
 def _warn_about_bits(before: dict[str, Any], now: dict[str, Any], recipe: Recipe) -> None:
@@ -315,25 +340,6 @@ def _clear(run: Path) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-def _check_same(recipe: Recipe, run: Path) -> None:
-    before = _with_new_fields(yaml.safe_load((run / RECIPE).read_text(encoding="utf-8")))
-    now = recipe.model_dump(mode="json")
-    others = []
-    for key in sorted(set(_leaves(before)) | set(_leaves(now))):
-        old, new = _at(before, key), _at(now, key)
-        if key in _BITS and old != new:
-            _warn_about_bits({".".join(key): old}, {".".join(key): new}, recipe)
-        elif key not in _FREE and old != new:
-            others.append(f"{'.'.join(key)} was {old!r}, now {new!r}")
-    if others:
-        raise CheckpointError(
-            f"the recipe differs from the run's: {'; '.join(others)}",
-            where=run / RECIPE,
-            mend="resume with the run's recipe; or start a new run, with --model.path RUN to train "
-            "its model on",
-        )
 
 
 def _with_new_fields(written: Any) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 from assay.data.rendering import TokenIds
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import first_starts, reward_rows, rewards_of_sequences
+from assay.train.random_state import random_state, restore_random
 
 
 def backward_in_packs(
@@ -65,7 +66,7 @@ def backward_in_packs(
     ]
     rewards, states = [], []
     for chosen in packs:
-        states.append(_random_state(model.device))
+        states.append(random_state(model.device))
         with torch.no_grad():
             rewards.append(rewards_of(chosen))
     reward_U = torch.empty_like(torch.cat(rewards))
@@ -74,11 +75,11 @@ def backward_in_packs(
         leaf_U = reward_U.requires_grad_()
         loss = loss_of(leaf_U[place_R])
         (slope_U,) = torch.autograd.grad(loss, leaf_U)
-    after = _random_state(model.device)
+    after = random_state(model.device)
     for chosen, row, state in zip(packs, rows, states, strict=True):
-        _set_random_state(state, model.device)
+        restore_random(state, model.device)
         backward((rewards_of(chosen) * slope_U[row]).sum())
-    _set_random_state(after, model.device)
+    restore_random(after, model.device)
     return leaf_U.detach()[place_R], loss.detach()
 
 
@@ -90,14 +91,3 @@ def _spans(sequences: Sequence[TokenIds], begin: dict[TokenIds, int] | None) -> 
         spans.append(range(row, row + count))
         row += count
     return spans
-
-
-def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    on_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return torch.get_rng_state(), on_gpu
-
-
-def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1], device)

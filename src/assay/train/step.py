@@ -24,8 +24,7 @@ from assay.train.divergence import divergence
 from assay.train.embedding_rows import numbered
 from assay.train.rounds import Round, rounds_of, summed_apart
 from assay.train.split import backward_in_packs
-from assay.train.strategy.protocol import Strategy
-from assay.train.strategy.single import Single
+from assay.train.strategy.single import Strategy
 
 _SUMS = (
     "loss",
@@ -91,14 +90,24 @@ class StepResult:
         return self.num_computed_tokens / self.room
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the passes of a step have in common."""
+
+    strategy: Strategy
+    groups: Sequence[EncodedGroup]
+    objective: Objective
+    units: float
+    recipe: Recipe
+    max_tokens: int
+
+
 def train_step(
-    model: RewardModel,
+    strategy: Strategy,
     groups: Sequence[EncodedGroup],
-    optimizer: torch.optim.Optimizer,
     schedule: LRScheduler,
     recipe: Recipe,
     max_tokens: int,
-    strategy: Strategy | None = None,
 ) -> StepResult:
     """Update the model once on a batch of groups.
 
@@ -111,7 +120,7 @@ def train_step(
         ResourceError: out of memory; names the batch.
     """
     started = time.perf_counter()
-    shared = strategy or Single(model, optimizer)
+    model = strategy.model
     result = StepResult(
         learning_rate=float(schedule.get_last_lr()[0]),
         engine=model.engine.name,
@@ -124,24 +133,22 @@ def train_step(
             f"all {objective.unit_name} of the batch with {source} have no weight: nothing to learn"
         )
         units = 1.0  # The sum is 0.
-    shared.zero_grad()
-    rounds = rounds_of(shared, groups, max_tokens)
+    strategy.zero_grad()
+    rounds = rounds_of(strategy, groups, max_tokens)
+    step = _Step(strategy, groups, objective, units, recipe, max_tokens)
     gives: Gives = "rewards" if objective.num_members is None else "members"
     with giving(model, gives):
-        parts = {
-            number: _round(shared, groups, rounds[number], objective, units, recipe, max_tokens)
-            for number in shared.own(len(rounds))
-        }
-        shared.finish(gradients=True)
-    for part in shared.gather(parts):
+        parts = {number: _round(step, rounds[number]) for number in strategy.own(len(rounds))}
+        strategy.finish(gradients=True)
+    for part in strategy.gather(parts):
         result.add(part)
     try:
-        norm = shared.clip(recipe.train.max_grad_norm)
+        norm = strategy.clip(recipe.train.max_grad_norm)
         result.grad_norm = float(norm)
         if not torch.isfinite(norm):
             with giving(model, gives):
-                raise divergence("the gradient", groups, shared, objective, max_tokens)
-        shared.step()
+                raise divergence("the gradient", groups, strategy, objective, max_tokens)
+        strategy.step()
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -153,24 +160,16 @@ def train_step(
     return result
 
 
-def _round(
-    strategy: Strategy,
-    groups: Sequence[EncodedGroup],
-    packs: Round,
-    objective: Objective,
-    units: float,
-    recipe: Recipe,
-    max_tokens: int,
-) -> StepResult:
-    model, result = strategy.model, StepResult()
+def _round(step: _Step, packs: Round) -> StepResult:
+    model, result = step.strategy.model, StepResult()
     before = replace(model.computed)
 
     def made(number: int) -> StepResult:
-        some = [groups[index] for index in packs[number]]
+        some = [step.groups[index] for index in packs[number]]
         with numbered(number):
-            return _pass(strategy, some, objective, units, recipe, max_tokens, len(packs))
+            return _pass(step, some, len(packs))
 
-    with strategy.gathering():
+    with step.strategy.gathering():
         if len(packs) == 1:
             result.add(made(0))
         else:
@@ -179,19 +178,12 @@ def _round(
                     result.add(part)
     result.num_computed_tokens = model.computed.tokens - before.tokens
     result.num_packs = model.computed.passes - before.passes
-    result.room = result.num_packs * max_tokens // len(packs)
+    result.room = result.num_packs * step.max_tokens // len(packs)
     return result
 
 
-def _pass(
-    strategy: Strategy,
-    groups: Sequence[EncodedGroup],
-    objective: Objective,
-    units: float,
-    recipe: Recipe,
-    max_tokens: int,
-    at_once: int,
-) -> StepResult:
+def _pass(step: _Step, groups: Sequence[EncodedGroup], at_once: int) -> StepResult:
+    strategy, objective, max_tokens = step.strategy, step.objective, step.max_tokens
     model, result = strategy.model, StepResult()
     cost = sum(model.engine.cost(group.sequences) for group in groups)
     sequences = [ids for group in groups for ids in group.sequences]
@@ -200,7 +192,7 @@ def _pass(
     starts = of_groups.starts
 
     def loss_of(rewards: Tensor) -> Tensor:
-        loss = of_groups.sum_of(rewards) / units
+        loss = of_groups.sum_of(rewards) / step.units
         if not torch.isfinite(loss):
             raise divergence("the loss", groups, strategy, objective, max_tokens)
         return loss
@@ -227,10 +219,10 @@ def _pass(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise _shortage(groups, cost * at_once, max_tokens, recipe.train.max_length) from None
+        raise _shortage(groups, cost * at_once, max_tokens, step.recipe.train.max_length) from None
     rewards = rewards.detach()
     reward_R = _last_rewards(model, rewards, sequences, starts)
-    _count(result, reward_R, pairs_of(groups, recipe.loss.weight_by), sequences)
+    _count(result, reward_R, pairs_of(groups, step.recipe.loss.weight_by), sequences)
     result.parts = objective.parts(rewards, groups)
     result.loss = loss.item()
     return result
@@ -265,7 +257,7 @@ def _count(
     result: StepResult, reward_R: Tensor, pairs: Pairs, sequences: Sequence[Sequence[int]]
 ) -> None:
     decided = pairs.target_C == 1.0
-    gap_C = (reward_R[pairs.better_C] - reward_R[pairs.worse_C]).cpu()
+    gap_C = pairs.gaps(reward_R).cpu()
     result.wins += int(((gap_C > 0) & decided).sum())
     result.num_comparisons += int(decided.sum())
     result.num_sequences += len(sequences)

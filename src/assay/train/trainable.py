@@ -23,9 +23,8 @@ def choose_trained(model: RewardModel, config: TrainConfig) -> None:
     """
     if config.freeze == "none" and config.top_layers is None:
         return
-    backbone = getattr(model.classifier, model.classifier.base_model_prefix)
-    backbone.requires_grad_(False)
-    for name, module in backbone.named_children():
+    model.backbone.requires_grad_(False)
+    for name, module in model.backbone.named_children():
         if name == "pooler":  # Of an encoder's head, as transformers has it.
             module.requires_grad_(True)
     if config.top_layers is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -146,18 +146,12 @@ def tree_attention(
         used.add(kernel)
     if kernel == "cascade":
         return cascade.cascade(query, key, value, tree.blocks, scale), None
-    if kernel == "flex":
-        return flex.flex(
-            query, key, value, tree, scale, window=window, softcap=softcap, sink_H=s_aux
-        ), None
-    if kernel == "segments":
-        return by_segment(
-            query, key, value, tree, scale, window=window, softcap=softcap, sink_H=s_aux
-        ), None
+    inputs = query, key, value, tree, scale
+    if kernel in ("flex", "segments"):
+        attend: Callable[..., Tensor] = flex.flex if kernel == "flex" else by_segment
+        return attend(*inputs, window=window, softcap=softcap, sink_H=s_aux), None
     call = varlen.torch_kernel if kernel == "varlen" else varlen.flash_kernel
-    return varlen.varlen(
-        query, key, value, tree, scale, kernel=call, window=window, softcap=softcap
-    ), None
+    return varlen.varlen(*inputs, kernel=call, window=window, softcap=softcap), None
 
 
 def register() -> None:

@@ -94,19 +94,7 @@ class _Gather(torch.autograd.Function):
         return grad_TGD.to(grad_KGD.dtype), None
 
 
-def torch_kernel(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    query_bounds: Tensor,
-    key_bounds: Tensor,
-    most_queries: int,
-    most_keys: int,
-    *,
-    scale: float,
-    left: int,
-    softcap: float | None,
-) -> Tensor:
+def torch_kernel(*inputs: Any, scale: float, left: int, softcap: float | None) -> Tensor:
     """Torch's own: float16 and bfloat16, widths of heads that are multiples of 8 up to 256.
 
     Its backward pass adds up gradients of queries in any order, unless
@@ -115,47 +103,20 @@ def torch_kernel(
     from torch.nn.attention.varlen import varlen_attn
 
     assert softcap is None, "torch's kernel has no softcap"
-    output = varlen_attn(
-        q,
-        k,
-        v,
-        query_bounds,
-        key_bounds,
-        most_queries,
-        most_keys,
-        scale=scale,
-        window_size=(left, 0),
-        enable_gqa=q.shape[1] != k.shape[1],
-    )
+    q, k, *_ = inputs
+    grouped = q.shape[1] != k.shape[1]
+    output = varlen_attn(*inputs, scale=scale, window_size=(left, 0), enable_gqa=grouped)
     assert isinstance(output, Tensor)
     return output
 
 
-def flash_kernel(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    query_bounds: Tensor,
-    key_bounds: Tensor,
-    most_queries: int,
-    most_keys: int,
-    *,
-    scale: float,
-    left: int,
-    softcap: float | None,
-) -> Tensor:
+def flash_kernel(*inputs: Any, scale: float, left: int, softcap: float | None) -> Tensor:
     """The one of the package flash-attn (Dao, 2023): float16 and bfloat16, widths up to 256."""
     from flash_attn import flash_attn_varlen_func  # type: ignore[import-not-found]
 
     # The right bound is named: for segments of one row, `causal` alone takes a way for decoding.
     output: Tensor = flash_attn_varlen_func(
-        q,
-        k,
-        v,
-        query_bounds,
-        key_bounds,
-        most_queries,
-        most_keys,
+        *inputs,
         dropout_p=0.0,
         softmax_scale=scale,
         causal=True,

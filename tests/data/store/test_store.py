@@ -16,12 +16,12 @@ from store_rows import MakePreparation, bytes_of, lines_of, write
 
 from assay.data.encoding import encode_groups
 from assay.data.loading import load_groups
+from assay.data.prompts import normalised_prompt_hash
 from assay.data.sources import DataSource
 from assay.data.store import (
     Preparation,
     StoredData,
     check_dropped,
-    normalised_prompt_hash,
     open_store,
     prepare_source,
 )

@@ -23,5 +23,6 @@ for _name in (
     "merge",
     "convert",
     "demo",
+    "doctor",
 ):
     import_module(f"{__name__}.{_name}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -235,14 +234,14 @@ def _check_ray(context: typer.Context) -> None:
             "--engine ray has no one who would tell what --precision does",
             mend="leave one of the two out",
         )
-    elif params["prompt"] is not None or params["response"] or "-" in _streams(params):
+    elif (
+        params["prompt"] is not None
+        or params["response"]
+        or "-" in (params["input"], str(params["output"]))
+    ):
         raise ConfigError(
             "--engine ray scores a file into a file", mend="give --input FILE and --output FILE"
         )
-
-
-def _streams(params: Mapping[str, Any]) -> list[str]:
-    return [str(params[name]) for name in ("input", "output")]
 
 
 def _check_merge(context: typer.Context) -> None:

@@ -158,16 +158,7 @@ def serve(
     from assay.serve.running import Listening
 
     listening = Listening(host, port, tls_cert, tls_key, drain_delay)
-    limits = Limits(
-        max_body_bytes=max_body_bytes,
-        max_request_tokens=max_request_tokens,
-        max_responses=max_responses,
-        max_queue_tokens=max_queue_tokens,
-        max_length=max_length,
-        over_length=over_length,
-        deadline=deadline,
-        prompt_cache_bytes=prompt_cache_bytes,
-    )
+    limits = options_of(context, Limits)
     names = named_models(model, served_model_name)
     settings = ServeSettings(
         limits,

@@ -31,9 +31,10 @@ def _recipe_help() -> str:
 
 def _field_help(field: RecipeField, dashes: str) -> list[str]:
     default = field.default if field.default == "required" else f"default: {field.default}"
+    limits = f"; {field.bounds}" if field.bounds else ""
     indent = " " * 6
     return [
-        f"{dashes}{field.path}  {field.type}  ({default})",
+        f"{dashes}{field.path}  {field.type}  ({default}{limits})",
         *textwrap.wrap(field.description, 72, initial_indent=indent, subsequent_indent=indent),
     ]
 

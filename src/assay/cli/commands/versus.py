@@ -57,7 +57,7 @@ def versus(
     """
     from assay.data.sources import locate
     from assay.evaluate.versus import match, read_policy
-    from assay.evaluate.versus_command import VersusOptions, versus_command
+    from assay.evaluate.versus_command import versus_command
     from assay.files import check_output
 
     if output is not None:
@@ -76,5 +76,4 @@ def versus(
     loaded = load_reward_model(
         model, base=base, template=template, device=device, dtype=dtype, engine=engine
     )
-    options = VersusOptions(output, limit, max_length, on_bad_row)
-    versus_command(loaded, model, a, b, options)
+    versus_command(loaded, model, a, b, output=output, limit=limit, max_length=max_length)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from assay.data.audit.by_file import verdicts_by_file
+from assay.data.audit.by_file import special_tokens, verdicts_by_file
 from assay.data.audit.collecting import Collector
 from assay.data.audit.duplicates import answers_per_prompt
 from assay.data.audit.findings import Finding
@@ -20,14 +20,7 @@ from assay.data.audit.reading import (
     read_preferences,
     read_test,
 )
-from assay.data.audit.report import (
-    Audit,
-    AuditReport,
-    FileAccount,
-    FileVerdict,
-    Flaw,
-    SpecialTokens,
-)
+from assay.data.audit.report import Audit, AuditReport, FileAccount, FileVerdict, Flaw
 from assay.data.audit.rules import rules_of
 from assay.data.audit.verdict import judge, judge_files
 from assay.data.rows import BadRow
@@ -36,8 +29,6 @@ from assay.data.special_tokens import SpecialTokenGuard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_PLACES = 20
 
 
 def audit(
@@ -108,7 +99,9 @@ def _report(
     model: str | None,
 ) -> AuditReport:
     rules = rules_of(collector)
-    specials = _special_tokens(collector) if model is not None else None
+    specials = None
+    if model is not None:
+        specials = special_tokens(collector, collector.specials, collector.rows_with_specials)
     lengths = [*collector.lengths.items(), *test_lengths.items()]
     comparisons = len(collector.prompt_of_comparison)
     verdict = judge(findings, rules, comparisons, specials, judged_shares)
@@ -126,12 +119,3 @@ def _report(
         composition=collector.shape.composition(answers_per_prompt(collector.rows)),
         special_tokens=specials,
     )
-
-
-def _special_tokens(collector: Collector) -> SpecialTokens:
-    rows = collector.rows_with_specials
-    places = [str(collector.rows[number].source) for number in rows[:_PLACES]]
-    tokens: Counter[str] = Counter()
-    for found in collector.specials.values():
-        tokens.update(found)
-    return SpecialTokens(len(rows), dict(tokens.most_common()), places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from assay.data.audit.collecting import Collector
@@ -40,7 +40,7 @@ def verdicts_by_file(
     verdicts = []
     for file, own in numbers.items():
         found = [_of_file(one, file, len(own), rows[file]) for one in findings]
-        specials = _specials(collector, file, with_specials.get(file, []))
+        specials = special_tokens(collector, [file], with_specials.get(file, []))
         verdict = judge(found, rules.get(file, []), None, specials, met.judged_shares(own))
         verdicts.append(FileVerdict(file, rows[file], verdict.safe_to_train, verdict.reasons))
     return verdicts
@@ -59,8 +59,12 @@ def _of_file(finding: Finding, file: str, own: int, rows: int) -> Finding:
     return replace(finding, count=count, of=of, share=share, detail="", examples=examples)
 
 
-def _specials(collector: Collector, file: str, numbers: Sequence[int]) -> SpecialTokens | None:
-    if not numbers:
-        return None
+def special_tokens(
+    collector: Collector, files: Iterable[str], numbers: Sequence[int]
+) -> SpecialTokens:
+    """Those that stand written out in messages of some files, in the rows of these numbers."""
+    tokens: Counter[str] = Counter()
+    for file in files:
+        tokens.update(collector.specials.get(file, {}))
     places = [str(collector.rows[number].source) for number in numbers[:_PLACES]]
-    return SpecialTokens(len(numbers), dict(collector.specials[file].most_common()), places)
+    return SpecialTokens(len(numbers), dict(tokens.most_common()), places)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from assay.data.audit.lengths import Histogram
 from assay.data.audit.shortcuts import Shortcut
 from assay.data.audit.thresholds import SHORTCUT_CARE
-from assay.pages.svg import label, svg
+from assay.pages.svg import label, line, svg
 
 Counts = Mapping[str, int] | Mapping[int, int]
 """How often each value occurs."""
@@ -23,9 +23,7 @@ def histogram(bins: Histogram, unit: str) -> str:
     parts = []
     for share in (0.0, 0.5, 1.0):
         y = top + plot * (1 - share)
-        parts.append(
-            f'<line class="grid" x1="{left}" x2="{_WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
+        parts.append(line(left, y, _WIDTH - 8, y, "grid"))
         parts.append(label(left - 6, y + 4, f"{round(highest * share)}", "end"))
     for number, pair in enumerate(zip(bins.chosen, bins.rejected, strict=True)):
         last = number == len(bins.chosen) - 1
@@ -56,19 +54,13 @@ def intervals(rules: Sequence[Shortcut]) -> str:
 
     parts = []
     for mark, kind in ((0.5, "half"), (SHORTCUT_CARE, "limit"), (0.75, "grid"), (1.0, "grid")):
-        parts.append(
-            f'<line class="{kind}" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{top - 4}" '
-            f'y2="{height - 4}"/>'
-        )
+        parts.append(line(x(mark), top - 4, x(mark), height - 4, kind))
         parts.append(label(x(mark), top - 8, f"{mark:g}", "middle"))
     for number, rule in enumerate(rules):
         y = top + row * (number + 0.5)
         loud = "loud" if rule.accuracy >= SHORTCUT_CARE and rule.low > 0.5 else "quiet"
         parts.append(label(left - 12, y + 4, rule.direction, "end"))
-        parts.append(
-            f'<line class="{loud}" x1="{x(rule.low):.1f}" x2="{x(rule.high):.1f}" '
-            f'y1="{y:.1f}" y2="{y:.1f}"/>'
-        )
+        parts.append(line(x(rule.low), y, x(rule.high), y, loud))
         parts.append(
             f'<circle class="{loud}" cx="{x(rule.accuracy):.1f}" cy="{y:.1f}" r="5">'
             f"<title>{rule.accuracy:.3f} ({rule.low:.3f} to {rule.high:.3f})</title></circle>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from assay.data.audit.lengths import Lengths, Measure
@@ -84,11 +84,7 @@ class Collector:
 
     def add(self, groups: Sequence[Group], format: str) -> None:
         """Collect some rows of one format."""
-        for group, (prompt, *answers) in zip(
-            groups, lengths_of(groups, self._measure), strict=True
-        ):
-            lengths = self.lengths.setdefault(group.source.file, Lengths())
-            record_lengths(lengths, group, prompt, answers)
+        for group, answers in record_lengths(groups, self._measure, self.lengths):
             self._add(group, answers, format)
 
     def _add(self, group: Group, lengths: Sequence[int], format: str) -> None:
@@ -151,8 +147,26 @@ class Collector:
             self.rows_with_specials.append(row)
 
 
-def lengths_of(groups: Sequence[Group], measure: Measure) -> list[list[int]]:
-    """Of each group, the length of its prompt and of each response: sums over their messages."""
+def record_lengths(
+    groups: Sequence[Group], measure: Measure, lengths: dict[str, Lengths]
+) -> Iterator[tuple[Group, list[int]]]:
+    """Enter the comparisons of some groups into the lengths of their files; each with its answers'.
+
+    The length of a prompt or an answer is the sum over its messages.
+    """
+    for group, (prompt, *answers) in zip(groups, _lengths_of(groups, measure), strict=True):
+        entry = lengths.setdefault(group.source.file, Lengths())
+        for comparison in group.comparisons:
+            entry.prompt.append(prompt)
+            if comparison.winner_loser is not None:
+                winner, loser = comparison.winner_loser
+                entry.chosen.append(answers[winner])
+                entry.rejected.append(answers[loser])
+        yield group, answers
+
+
+def _lengths_of(groups: Sequence[Group], measure: Measure) -> list[list[int]]:
+    """Of each group, the length of its prompt and of each response."""
     parts: list[Sequence[Message]] = []
     for group in groups:
         parts.append(group.prompt)
@@ -160,16 +174,6 @@ def lengths_of(groups: Sequence[Group], measure: Measure) -> list[list[int]]:
     measured = iter(measure([message_text(m) for part in parts for m in part]))
     sums = iter([sum(next(measured) for _ in part) for part in parts])
     return [[next(sums) for _ in range(1 + len(group.responses))] for group in groups]
-
-
-def record_lengths(lengths: Lengths, group: Group, prompt: int, answers: Sequence[int]) -> None:
-    """Enter each comparison of a group into its file's lengths."""
-    for comparison in group.comparisons:
-        lengths.prompt.append(prompt)
-        if comparison.winner_loser is not None:
-            winner, loser = comparison.winner_loser
-            lengths.chosen.append(answers[winner])
-            lengths.rejected.append(answers[loser])
 
 
 def _hash(response: Response) -> bytes:

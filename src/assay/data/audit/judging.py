@@ -87,27 +87,12 @@ def findings_of(
         finding("bad rows", "cannot be read", [row.source for row in bad_rows], num_rows, bad),
     ]
     denied = contradictions(rows)
-    found.append(
-        finding(
-            "contradictory pairs",
-            "prefer A to B where others prefer B to A",
-            _places(rows, {number for numbers in denied for number in numbers}),
-            of_rows,
-            (example(rows, numbers) for numbers in denied),
-            detail=counted(len(denied), "pair of answers", "pairs of answers"),
-        )
-    )
+    pairs = counted(len(denied), "pair of answers", "pairs of answers")
+    title = "prefer A to B where others prefer B to A"
+    found.append(_of_sets("contradictory pairs", title, rows, denied, pairs))
     circles = cycles(rows)
-    found.append(
-        finding(
-            "preference cycles",
-            "prefer answers in a circle",
-            _places(rows, {number for numbers in circles for number in numbers}),
-            of_rows,
-            (example(rows, numbers) for numbers in circles),
-            detail=counted(len(circles), "circle"),
-        )
-    )
+    told = counted(len(circles), "circle")
+    found.append(_of_sets("preference cycles", "prefer answers in a circle", rows, circles, told))
     repeats = repeated_rows(rows, range(of_rows))
     found.append(
         finding(
@@ -181,6 +166,15 @@ def _met_findings(rows: Sequence[RowFacts], met: Met) -> Iterator[Finding]:
             ),
             detail=benchmarks,
         )
+
+
+def _of_sets(
+    name: str, title: str, rows: Sequence[RowFacts], sets: Sequence[list[int]], detail: str
+) -> Finding:
+    """A finding of rows that belong together in sets; a row may be in several."""
+    places = _places(rows, {number for numbers in sets for number in numbers})
+    examples = (example(rows, numbers) for numbers in sets)
+    return finding(name, title, places, len(rows), examples, detail=detail)
 
 
 def _answer_findings(rows: Sequence[RowFacts]) -> Iterator[Finding]:

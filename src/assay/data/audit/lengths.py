@@ -58,6 +58,11 @@ class LengthRow:
     reject_p50: int
     reject_p99: int
 
+    def shown(self, *names: str) -> list[str]:
+        """Some of its fields, as tables show them."""
+        values = [getattr(self, name) for name in names]
+        return [f"{value:.2f}" if isinstance(value, float) else str(value) for value in values]
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:

@@ -87,13 +87,7 @@ def _flaws(report: AuditReport) -> str:
 def _lengths(report: AuditReport) -> str:
     of = f" of {report.model}" if report.model is not None else ""
     names = [field.name for field in fields(LengthRow)]
-    rows = [
-        [
-            f"{value:.2f}" if isinstance(value, float) else str(value)
-            for value in (getattr(row, name) for name in names)
-        ]
-        for row in report.lengths
-    ]
+    rows = [row.shown(*names) for row in report.lengths]
     charts = "".join(
         f"<figure>{histogram(bins, report.unit)}<figcaption>{text(bins.file)}"
         '<span class="key chosen"></span>chosen<span class="key rejected"></span>rejected'
@@ -107,16 +101,7 @@ def _lengths(report: AuditReport) -> str:
 def _shortcuts(report: AuditReport) -> str:
     if not report.shortcuts:
         return ""
-    rows = [
-        [
-            rule.direction,
-            f"{rule.accuracy:.3f}",
-            f"{rule.low:.3f} to {rule.high:.3f}",
-            f"{rule.decided} of {rule.comparisons}",
-            "" if rule.accuracy_where_decided is None else f"{rule.accuracy_where_decided:.3f}",
-        ]
-        for rule in report.shortcuts
-    ]
+    rows = [rule.shown() for rule in report.shortcuts]
     columns = ["rule", "accuracy", "95% interval", "decides", "accuracy there"]
     return (
         "<h2>Rules that read no meaning</h2>"
@@ -171,16 +156,7 @@ def _composition(made: Composition) -> str:
         f"<figure><figcaption>{title}</figcaption>{bars(counts, title)}</figure>"
         for title, counts in charts.items()
     )
-    tags = [
-        [
-            tag.tag,
-            tag.value,
-            tag.of,
-            str(tag.count),
-            "" if tag.win_rate is None else f"{tag.win_rate:.3f}",
-        ]
-        for tag in made.tags
-    ]
+    tags = [tag.shown() for tag in made.tags]
     columns = ["tag", "value", "of", "count", "wins against another value"]
     return (
         f'<h2>What it is made of</h2><div class="charts">{figures}</div>'

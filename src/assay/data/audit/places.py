@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from assay.data.audit.report import AuditReport, Reason
 
@@ -28,25 +29,23 @@ def without_directory(report: AuditReport) -> AuditReport:
             for reason in reasons
         ]
 
+    def named(rows: Iterable[Any]) -> list[Any]:
+        return [replace(row, file=row.file.removeprefix(prefix)) for row in rows]
+
     specials = report.special_tokens
     return replace(
         report,
         verdict=replace(report.verdict, reasons=shorter(report.verdict.reasons)),
-        by_file=[
-            replace(row, file=row.file.removeprefix(prefix), reasons=shorter(row.reasons))
-            for row in report.by_file
-        ],
+        by_file=[replace(row, reasons=shorter(row.reasons)) for row in named(report.by_file)],
         bad_rows=[replace(flaw, first=flaw.first.removeprefix(prefix)) for flaw in report.bad_rows],
-        files=[replace(row, file=row.file.removeprefix(prefix)) for row in report.files],
-        lengths=[replace(row, file=row.file.removeprefix(prefix)) for row in report.lengths],
-        histograms=[replace(row, file=row.file.removeprefix(prefix)) for row in report.histograms],
+        files=named(report.files),
+        lengths=named(report.lengths),
+        histograms=named(report.histograms),
         findings=[
             replace(
                 finding,
                 detail=short(finding.detail),
-                by_file={
-                    file.removeprefix(prefix): count for file, count in finding.by_file.items()
-                },
+                by_file=dict(zip(places(finding.by_file), finding.by_file.values(), strict=True)),
                 examples=[replace(e, places=places(e.places)) for e in finding.examples],
             )
             for finding in report.findings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from assay.data.audit.benchmarks import benchmark_texts
-from assay.data.audit.collecting import lengths_of, record_lengths
+from assay.data.audit.collecting import record_lengths
 from assay.data.audit.findings import SHOWN
 from assay.data.audit.leaks import Benchmark, ExactPrompts
 from assay.data.audit.lengths import Lengths, Measure
@@ -51,7 +51,7 @@ def read_preferences(
     comparisons = bad = 0
     waiting = iter(rows)
     while batch := list(islice(waiting, BATCH)):
-        formats = rows.formats
+        formats = rows.reader.formats
         by_format: dict[str, list[Group]] = {}
         for row in batch:
             if isinstance(row, Group) and row.comparisons:
@@ -73,11 +73,11 @@ def read_preferences(
     return FileAccount(
         source.path,
         role,
-        rows.format,
+        rows.reader.format,
         rows.num_rows,
         comparisons,
         bad,
-        rows.fingerprint,
+        rows.reader.fingerprint,
         dict(left_out),
     )
 
@@ -96,9 +96,7 @@ def read_test(
     """
 
     def add(groups: Sequence[Group], format: str) -> None:
-        for group, (prompt, *answers) in zip(groups, lengths_of(groups, measure), strict=True):
-            entry = lengths.setdefault(group.source.file, Lengths())
-            record_lengths(entry, group, prompt, answers)
+        for group, _ in record_lengths(groups, measure, lengths):
             prompts.add(normalised(asked(group.prompt)), str(group.source))
 
     return read_preferences(source, "test", add, bad_rows, Counter())

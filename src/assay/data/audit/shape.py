@@ -28,6 +28,11 @@ class TagBalance:
     count: int
     win_rate: float | None
 
+    def shown(self) -> list[str]:
+        """All of it, as tables show it."""
+        rate = "" if self.win_rate is None else f"{self.win_rate:.3f}"
+        return [self.tag, self.value, self.of, str(self.count), rate]
+
 
 @dataclass(frozen=True, slots=True)
 class Margins:

@@ -29,6 +29,17 @@ class Shortcut:
     decided: int
     accuracy_where_decided: float | None
 
+    def shown(self) -> list[str]:
+        """Direction, accuracy, interval, how many it decides, and the accuracy there."""
+        where = self.accuracy_where_decided
+        return [
+            self.direction,
+            f"{self.accuracy:.3f}",
+            f"{self.low:.3f} to {self.high:.3f}",
+            f"{self.decided} of {self.comparisons}",
+            "" if where is None else f"{where:.3f}",
+        ]
+
 
 def shortcut(
     rule: tuple[str, str, str], signs: NDArray[np.int8], prompts: NDArray[np.int64]

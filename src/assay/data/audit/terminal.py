@@ -21,12 +21,13 @@ _FLAWS = 5
 _WIDTH = 140
 _WIDE = 110
 """Columns from which the lengths of a file stand in one row."""
+_PARTS = ("prompt", "chosen", "reject")
 _STYLES = {"yes": "bold green", "yes, with care": "bold yellow", "no": "bold red"}
 
 
-def print_report(report: AuditReport, console: Console | None = None) -> None:
+def print_report(report: AuditReport) -> None:
     """Print all of a report; files without the directory that all of them lie in."""
-    console = console or consoles.console(_WIDTH)
+    console = consoles.console(_WIDTH)
     report = without_directory(report)
     print_verdict(report, console)
     _print_by_file(report, console)
@@ -133,63 +134,23 @@ def _print_lengths(report: AuditReport, console: Console) -> None:
     if console.width < _WIDE:
         _print_lengths_by_part(report, caption, console)
         return
-    _table(
-        console,
-        caption,
-        [
-            "file",
-            "count",
-            *(f"{f}_{m}" for f in ("prompt", "chosen", "reject") for m in ("max", "avg")),
-        ],
-        (
-            [
-                row.file,
-                str(row.count),
-                str(row.prompt_max),
-                f"{row.prompt_avg:.2f}",
-                str(row.chosen_max),
-                f"{row.chosen_avg:.2f}",
-                str(row.reject_max),
-                f"{row.reject_avg:.2f}",
-            ]
-            for row in report.lengths
-        ),
-    )
-    _table(
-        console,
-        "the same, half of them and 99 of 100 are at most",
-        ["file", *(f"{f}_{m}" for f in ("prompt", "chosen", "reject") for m in ("p50", "p99"))],
-        (
-            [
-                row.file,
-                *map(
-                    str,
-                    (
-                        row.prompt_p50,
-                        row.prompt_p99,
-                        row.chosen_p50,
-                        row.chosen_p99,
-                        row.reject_p50,
-                        row.reject_p99,
-                    ),
-                ),
-            ]
-            for row in report.lengths
-        ),
-    )
+    for title, first, measures in (
+        (caption, ["file", "count"], ("max", "avg")),
+        ("the same, half of them and 99 of 100 are at most", ["file"], ("p50", "p99")),
+    ):
+        columns = first + [f"{part}_{measure}" for part in _PARTS for measure in measures]
+        _table(console, title, columns, (row.shown(*columns) for row in report.lengths))
 
 
 def _print_lengths_by_part(report: AuditReport, caption: str, console: Console) -> None:
     """The same in few columns: prompt, chosen and rejected one below the other."""
+    measures = ("max", "avg", "p50", "p99")
     rows = []
     for row in report.lengths:
-        for part in ("prompt", "chosen", "reject"):
-            longest, mean, half, most = (
-                getattr(row, f"{part}_{measure}") for measure in ("max", "avg", "p50", "p99")
-            )
-            named = (row.file, str(row.count)) if part == "prompt" else ("", "")
-            rows.append([*named, part, str(longest), f"{mean:.2f}", str(half), str(most)])
-    _table(console, caption, ["file", "count", "", "max", "avg", "p50", "p99"], rows, left=(0, 2))
+        for part in _PARTS:
+            named = (row.file, str(row.count)) if part == _PARTS[0] else ("", "")
+            rows.append([*named, part, *row.shown(*(f"{part}_{measure}" for measure in measures))])
+    _table(console, caption, ["file", "count", "", *measures], rows, left=(0, 2))
 
 
 def _print_findings(report: AuditReport, console: Console) -> None:
@@ -215,16 +176,7 @@ def _print_shortcuts(report: AuditReport, console: Console) -> None:
         console,
         "rules that read no meaning",
         ["rule", "accuracy", "95% interval", "decides", "accuracy\nthere"],
-        (
-            [
-                rule.direction,
-                f"{rule.accuracy:.3f}",
-                f"{rule.low:.3f} to {rule.high:.3f}",
-                f"{rule.decided} of {rule.comparisons}",
-                "" if rule.accuracy_where_decided is None else f"{rule.accuracy_where_decided:.3f}",
-            ]
-            for rule in report.shortcuts
-        ),
+        (rule.shown() for rule in report.shortcuts),
     )
 
 
@@ -255,16 +207,7 @@ def _print_composition(made: Composition, console: Console) -> None:
             console,
             "tags (of answers: share of wins against another value)",
             ["tag", "value", "of", "count", "wins"],
-            (
-                [
-                    tag.tag,
-                    tag.value,
-                    tag.of,
-                    str(tag.count),
-                    "" if tag.win_rate is None else f"{tag.win_rate:.3f}",
-                ]
-                for tag in made.tags
-            ),
+            (tag.shown() for tag in made.tags),
             left=(0, 1, 2),
         )
     if made.tags_left_out:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import answer
+from assay.data.formats.beside import text_pair
 from assay.data.formats.fields import choice, text
-from assay.data.formats.messages import assistant, user
+from assay.data.formats.messages import user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Outcome, Source
 from assay.data.strict_json import JsonObject
 
-_RESPONSES = ("response_1", "response_2")
 _OUTCOMES: dict[int | str, Outcome] = {1: "a", 2: "b"}
 
 
@@ -24,12 +22,11 @@ _OUTCOMES: dict[int | str, Outcome] = {1: "a", 2: "b"}
 def read_align_anything(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; the question may be called prompt."""
     asked = "prompt" if "prompt" in row and "question" not in row else "question"
-    first, second = (answer((assistant(text(row, field)),), field) for field in _RESPONSES)
-    return group_of_row(
+    return text_pair(
         row,
         source,
         (user(text(row, asked)),),
-        (first, second),
+        ("response_1", "response_2"),
         Comparison(0, 1, choice(row, "overall_response", _OUTCOMES)),
-        used=(asked, *_RESPONSES, "overall_response"),
+        used=(asked, "overall_response"),
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.beside import group_of_row
-from assay.data.formats.fields import require, tags_of
+from assay.data.formats.beside import chosen_over_rejected
+from assay.data.formats.fields import require
 from assay.data.formats.messages import read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
-from assay.data.records import Comparison, Group, Source
+from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
 
 
@@ -20,13 +20,5 @@ from assay.data.strict_json import JsonObject
 def read_axolotl(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. RewardBench's own `input` rows read the same, with their subset as a tag."""
     asked = read_turns(require(row, "input"), "input", user)
-    prompt, chosen, rejected = chosen_and_rejected(row, asked)
-    tags = tags_of(row, "subset")
-    return group_of_row(
-        row,
-        source,
-        prompt,
-        (chosen, rejected),
-        Comparison(0, 1, "a", tags=tags),
-        used=("input", *ANSWERS, *tags),
-    )
+    parts = chosen_and_rejected(row, asked)
+    return chosen_over_rejected(row, source, parts, used=("input", *ANSWERS), tags=("subset",))

@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from assay.data.cells import literal
-from assay.data.formats.building import Messages, row_group
+from assay.data.formats.building import Messages, row_group, text_answer
 from assay.data.formats.fields import (
     as_json,
     as_objects,
     as_text,
     optional_number,
     remaining,
+    tags_of,
     wrong_type,
 )
 from assay.data.records import Comparison, Group, Message, Ranking, Response, Source
@@ -84,6 +85,7 @@ def group_of_row(
     responses: tuple[Response, ...],
     *comparisons: Comparison,
     used: Collection[str],
+    tags: Collection[str] = (),
     tools: Callable[[JsonObject], Tools | None] = optional_tools,
     rankings: tuple[Ranking, ...] = (),
 ) -> Group:
@@ -98,6 +100,7 @@ def group_of_row(
         responses: of the row, in order.
         comparisons: between them; a single one without a margin is given the row's.
         used: the fields that the format read; the others become the group's `extra`.
+        tags: fields that become tags of the comparisons, where they hold text.
         tools: reads the row's `tools`.
         rankings: of the responses.
 
@@ -107,7 +110,10 @@ def group_of_row(
     refuse_media(row)
     if not (prompt and prompt[0].role in ("system", "developer")):
         prompt = (*_system_turn(row), *prompt)
-    used = (*used, *_READ)
+    found = tags_of(row, *tags)
+    if found:
+        comparisons = tuple(replace(one, tags=found | one.tags) for one in comparisons)
+    used = (*used, *_READ, *found)
     if len(comparisons) == 1 and comparisons[0].margin is None and "margin" in row:
         comparisons = (replace(comparisons[0], margin=optional_number(row, "margin")),)
         used = (*used, "margin")
@@ -121,6 +127,49 @@ def group_of_row(
         extra=remaining(row, used),
         rankings=rankings,
     )
+
+
+def chosen_over_rejected(
+    row: JsonObject,
+    source: Source,
+    parts: tuple[Messages, Response, Response],
+    *,
+    used: Collection[str],
+    tags: Collection[str] = (),
+    tools: Callable[[JsonObject], Tools | None] = optional_tools,
+) -> Group:
+    """The group of a row with a prompt, a better and a worse response; see `group_of_row`."""
+    prompt, *responses = parts
+    return group_of_row(
+        row,
+        source,
+        prompt,
+        tuple(responses),
+        Comparison(0, 1, "a"),
+        used=used,
+        tags=tags,
+        tools=tools,
+    )
+
+
+def text_pair(
+    row: JsonObject,
+    source: Source,
+    prompt: Messages,
+    fields: tuple[str, str],
+    comparison: Comparison,
+    *,
+    used: Collection[str],
+    tags: Collection[str] = (),
+) -> Group:
+    """The group of a row whose two responses are fields of text; the rest as in `group_of_row`.
+
+    Raises:
+        DataError: as `group_of_row`, or a response is missing or not text.
+    """
+    responses = tuple(text_answer(row, field) for field in fields)
+    used = (*used, *fields)
+    return group_of_row(row, source, prompt, responses, comparison, used=used, tags=tags)
 
 
 def _system_turn(row: JsonObject) -> Messages:

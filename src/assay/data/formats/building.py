@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
+from assay.data.formats.fields import text
 from assay.data.records import (
     Comparison,
     Group,
@@ -36,6 +37,15 @@ def answer(messages: Messages, field: str) -> Response:
             mend="end it with an assistant turn",
         )
     return Response(messages)
+
+
+def text_answer(row: JsonObject, field: str, *, within: str = "") -> Response:
+    """A response whose text is a field of a row, or of an object inside it.
+
+    Raises:
+        DataError: there is no such field, or it is not text.
+    """
+    return Response((Message("assistant", text(row, field, within=within)),))
 
 
 def row_group(
@@ -94,13 +104,13 @@ def split_conversations(
     return chosen[:shared], *answers
 
 
-def preference(strength: float, tags: dict[str, str] | None = None) -> Comparison:
+def preference(strength: float) -> Comparison:
     """The comparison of two responses by a signed strength: below 0 the first is the better one.
 
     The margin is the strength without its sign; a strength of 0 is a tie.
     """
     outcome: Outcome = "tie" if strength == 0 else "a" if strength < 0 else "b"
-    return Comparison(0, 1, outcome, margin=abs(strength), tags=tags or {})
+    return Comparison(0, 1, outcome, margin=abs(strength))
 
 
 def by_rank(ranks: Sequence[float]) -> tuple[Ranking, list[Comparison]]:

@@ -65,10 +65,9 @@ def unknown_row(row: JsonObject, source: Source | None = None) -> DataError:
     return DataError(what, where=source, mend=mend)
 
 
-def nearest_formats(row: JsonObject, count: int = 2) -> str:
-    """The formats that name most of a row's fields; the commonest ones where none does."""
-
-    near = [known for known in _nearest(row)[:count] if _shared(known, row)]
+def nearest_formats(row: JsonObject) -> str:
+    """The two formats that name most of a row's fields; the commonest ones where none does."""
+    near = [known for known in _nearest(row)[:2] if _shared(known, row)]
     near = near or [known for known in registered_formats() if known.name in ("trl", "hh")]
     return "; or ".join(f"{known.name} ({known.fields})" for known in near)
 

@@ -12,6 +12,7 @@ from assay.data.strict_json import JsonObject, StrictDecoder
 from assay.errors import DataError
 
 _T = TypeVar("_T")
+_SHOWN = 12
 
 
 def require(row: JsonObject, field: str, *, within: str = "") -> object:
@@ -160,10 +161,10 @@ def tags_of(row: JsonObject, *fields: str) -> dict[str, str]:
     return {field: value for field, value in found if isinstance(value, str)}
 
 
-def field_names(row: JsonObject, limit: int = 12) -> str:
+def field_names(row: JsonObject) -> str:
     """The names of the fields of a row, for messages."""
-    names = [f"'{name[:40]}'" for name in row][:limit]
-    more = ["..."] if len(row) > limit else []
+    names = [f"'{name[:40]}'" for name in row][:_SHOWN]
+    more = ["..."] if len(row) > _SHOWN else []
     return ", ".join(names + more) or "none"
 
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import Messages, answer, preference
-from assay.data.formats.fields import (
-    number,
-    optional_number,
-    require,
-    tags_of,
-    text,
-)
-from assay.data.formats.messages import assistant, read_turns, user
+from assay.data.formats.beside import group_of_row, text_pair
+from assay.data.formats.building import Messages, preference, text_answer
+from assay.data.formats.fields import number, optional_number, require, text
+from assay.data.formats.messages import read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
-from assay.data.records import Group, Message, Response, Source
+from assay.data.records import Group, Message, Source
 from assay.data.strict_json import JsonObject
 
 _RATINGS = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
@@ -33,14 +27,13 @@ _ROLES = {"User": "user", "Assistant": "assistant"}
 )
 def read_preference(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; a strength of 0 is a tie, and its size the margin."""
-    fields = ("response_1", "response_2")
-    return group_of_row(
+    return text_pair(
         row,
         source,
         _prompt(row),
-        (_response(row, fields[0]), _response(row, fields[1])),
+        ("response_1", "response_2"),
         preference(number(row, "preference_strength")),
-        used=("prompt", *fields, "preference_strength"),
+        used=("prompt", "preference_strength"),
     )
 
 
@@ -53,15 +46,14 @@ def read_preference(row: JsonObject, source: Source, options: FormatOptions) -> 
 )
 def read_helpsteer3(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; a preference of 0 is a tie, and its size the margin."""
-    fields = ("response1", "response2")
-    tags = tags_of(row, "domain", "language")
-    return group_of_row(
+    return text_pair(
         row,
         source,
         read_turns(require(row, "context"), "context", user),
-        (_response(row, fields[0]), _response(row, fields[1])),
-        preference(number(row, "overall_preference"), tags),
-        used=("context", *fields, "overall_preference", *tags),
+        ("response1", "response2"),
+        preference(number(row, "overall_preference")),
+        used=("context", "overall_preference"),
+        tags=("domain", "language"),
     )
 
 
@@ -81,7 +73,7 @@ def read_ratings(row: JsonObject, source: Source, options: FormatOptions) -> Gro
         row,
         source,
         _prompt(row),
-        (replace(_response(row, "response"), ratings=ratings),),
+        (replace(text_answer(row, "response"), ratings=ratings),),
         used=("prompt", "response", *_RATINGS),
     )
 
@@ -91,7 +83,3 @@ def _prompt(row: JsonObject) -> Messages:
     first, *pieces = _TURN.split(text(row, "prompt"))
     later = zip(pieces[::2], pieces[1::2], strict=True)
     return (user(first), *(Message(_ROLES[name], content) for name, content in later))
-
-
-def _response(row: JsonObject, field: str) -> Response:
-    return answer((assistant(text(row, field)),), field)

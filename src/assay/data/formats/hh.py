@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from assay.data.formats.beside import group_of_row
+from assay.data.formats.answers import ANSWERS
+from assay.data.formats.beside import chosen_over_rejected
 from assay.data.formats.building import split_conversations
 from assay.data.formats.fields import text
 from assay.data.formats.registry import FormatOptions, register_format
-from assay.data.records import Comparison, Group, Message, Source
+from assay.data.records import Group, Message, Source
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 
@@ -32,18 +33,9 @@ def _detects(row: JsonObject) -> bool:
 )
 def read_hh(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. As in the published data, answers can be empty and a role can speak twice."""
-    chosen_turns, rejected_turns = (
-        read_transcript(text(row, field), field) for field in ("chosen", "rejected")
-    )
-    prompt, chosen, rejected = split_conversations(chosen_turns, rejected_turns)
-    return group_of_row(
-        row,
-        source,
-        prompt,
-        (chosen, rejected),
-        Comparison(0, 1, "a"),
-        used=("chosen", "rejected"),
-    )
+    chosen, rejected = (read_transcript(text(row, field), field) for field in ANSWERS)
+    parts = split_conversations(chosen, rejected)
+    return chosen_over_rejected(row, source, parts, used=ANSWERS)
 
 
 def read_transcript(conversation: str, field: str) -> tuple[Message, ...]:

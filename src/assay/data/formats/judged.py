@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from assay.data.cells import literal
-from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import Messages, answer
-from assay.data.formats.fields import as_text, choice, tags_of, text
-from assay.data.formats.messages import assistant, user
+from assay.data.formats.beside import text_pair
+from assay.data.formats.fields import as_text, choice, text
+from assay.data.formats.messages import user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Outcome, Source
 from assay.data.strict_json import JsonObject
@@ -35,13 +34,13 @@ def read_pandalm(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     named = [name for name in _ANNOTATORS if literal(row.get(name)) is not None]
     if not named:
         raise DataError("no annotator says anything", mend="fill in annotator1")
-    return _judged(
+    return text_pair(
         row,
         source,
         prompt,
         ("response1", "response2"),
         Comparison(0, 1, _majority([choice(row, name, _ANNOTATED) for name in named])),
-        ("instruction", "input"),
+        used=("instruction", "input"),
     )
 
 
@@ -59,13 +58,14 @@ def _majority(outcomes: list[Outcome]) -> Outcome:
 )
 def read_auto_j(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
-    return _judged(
+    return text_pair(
         row,
         source,
         (user(text(row, "prompt")),),
         ("response 1", "response 2"),
-        Comparison(0, 1, choice(row, "label", _AUTO_J), tags=tags_of(row, "scenario")),
-        ("prompt", "label"),
+        Comparison(0, 1, choice(row, "label", _AUTO_J)),
+        used=("prompt", "label"),
+        tags=("scenario",),
     )
 
 
@@ -78,13 +78,14 @@ def read_auto_j(row: JsonObject, source: Source, options: FormatOptions) -> Grou
 )
 def read_judge_bench(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
-    return _judged(
+    return text_pair(
         row,
         source,
         (user(text(row, "question")),),
         ("response_A", "response_B"),
-        Comparison(0, 1, choice(row, "label", _JUDGE_BENCH), tags=tags_of(row, "source")),
-        ("question", "label"),
+        Comparison(0, 1, choice(row, "label", _JUDGE_BENCH)),
+        used=("question", "label"),
+        tags=("source",),
     )
 
 
@@ -97,30 +98,11 @@ def read_judge_bench(row: JsonObject, source: Source, options: FormatOptions) ->
 )
 def read_llmbar(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
-    return _judged(
+    return text_pair(
         row,
         source,
         (user(text(row, "input")),),
         ("output_1", "output_2"),
         Comparison(0, 1, choice(row, "label", _LLMBAR)),
-        ("input", "label"),
-    )
-
-
-def _judged(
-    row: JsonObject,
-    source: Source,
-    prompt: Messages,
-    responses: tuple[str, str],
-    comparison: Comparison,
-    used: tuple[str, ...],
-) -> Group:
-    first, second = (answer((assistant(text(row, field)),), field) for field in responses)
-    return group_of_row(
-        row,
-        source,
-        prompt,
-        (first, second),
-        comparison,
-        used=(*used, *responses, *comparison.tags),
+        used=("input", "label"),
     )

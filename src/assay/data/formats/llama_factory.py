@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from assay.data.cells import literal
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
-from assay.data.formats.beside import group_of_row
+from assay.data.formats.beside import chosen_over_rejected
 from assay.data.formats.building import Messages, answer
-from assay.data.formats.fields import (
-    as_text,
-    require,
-    tags_of,
-    text,
-    wrong_type,
-)
+from assay.data.formats.fields import as_text, require, text, wrong_type
 from assay.data.formats.messages import assistant, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.formats.sharegpt import read_answer, read_conversation, read_tools
-from assay.data.records import Comparison, Group, Source
+from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
 
 
@@ -30,15 +24,13 @@ def read_sharegpt(row: JsonObject, source: Source, options: FormatOptions) -> Gr
     """One row; chosen and rejected are turns, or text as MedicalGPT writes them."""
     turns = read_conversation(require(row, "conversations"), "conversations")
     chosen, rejected = (answer(read_answer(require(row, field), field), field) for field in ANSWERS)
-    tags = tags_of(row, "source")
-    return group_of_row(
+    return chosen_over_rejected(
         row,
         source,
-        turns,
-        (chosen, rejected),
-        Comparison(0, 1, "a", tags=tags),
+        (turns, chosen, rejected),
+        used=("conversations", *ANSWERS),
+        tags=("source",),
         tools=read_tools,
-        used=("conversations", *ANSWERS, *tags),
     )
 
 
@@ -52,16 +44,13 @@ def read_alpaca(row: JsonObject, source: Source, options: FormatOptions) -> Grou
     """One row; the input stands in a line behind the instruction, earlier turns in `history`."""
     asked = (text(row, "instruction"), as_text(row.get("input") or "", "input"))
     question = user("\n".join(part for part in asked if part))
-    prompt, chosen, rejected = chosen_and_rejected(row, (*_history(row), question))
-    tags = tags_of(row, "source")
-    return group_of_row(
+    return chosen_over_rejected(
         row,
         source,
-        prompt,
-        (chosen, rejected),
-        Comparison(0, 1, "a", tags=tags),
+        chosen_and_rejected(row, (*_history(row), question)),
+        used=("instruction", "input", "history", *ANSWERS),
+        tags=("source",),
         tools=read_tools,
-        used=("instruction", "input", "history", *ANSWERS, *tags),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from assay.data.cells import literal, nested
 from assay.data.formats.fields import as_objects, as_text, remaining, require, wrong_type
@@ -22,6 +22,18 @@ def user(content: str) -> Message:
 def assistant(content: str) -> Message:
     """One assistant turn."""
     return Message("assistant", content)
+
+
+def behind_last_user(messages: Sequence[Message]) -> int:
+    """Where the answer begins in a conversation that holds one.
+
+    Raises:
+        DataError: nobody asks anything in it.
+    """
+    users = [index for index, message in enumerate(messages) if message.role == "user"]
+    if not users:
+        raise DataError("'messages' holds no user turn", mend="begin with the user's question")
+    return users[-1] + 1
 
 
 def read_turns(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from assay.data.cells import nested
-from assay.data.formats.beside import group_of_row
+from assay.data.formats.beside import chosen_over_rejected
 from assay.data.formats.building import Messages, answer, split_conversations
 from assay.data.formats.fields import as_text, require, wrong_type
-from assay.data.formats.messages import assistant, read_messages
+from assay.data.formats.messages import assistant, behind_last_user, read_messages
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.formats.sharegpt import read_tools
-from assay.data.records import Comparison, Group, Response, Source
+from assay.data.records import Group, Response, Source
 from assay.data.strict_json import JsonObject
-from assay.errors import DataError
 
 _REJECTED = ("rejected_response", "rejected_messages")
 
@@ -24,17 +23,9 @@ _REJECTED = ("rejected_response", "rejected_messages")
 )
 def read_ms_swift(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. A text replaces the last turn, a list all turns behind the last user's."""
-    messages = read_messages(require(row, "messages"), "messages")
-    prompt, chosen, rejected = _parts(row, messages)
-    return group_of_row(
-        row,
-        source,
-        prompt,
-        (chosen, rejected),
-        Comparison(0, 1, "a"),
-        tools=read_tools,
-        used=("messages", *_REJECTED),
-    )
+    parts = _parts(row, read_messages(require(row, "messages"), "messages"))
+    used = ("messages", *_REJECTED)
+    return chosen_over_rejected(row, source, parts, used=used, tools=read_tools)
 
 
 def _parts(row: JsonObject, messages: Messages) -> tuple[Messages, Response, Response]:
@@ -47,7 +38,7 @@ def _parts(row: JsonObject, messages: Messages) -> tuple[Messages, Response, Res
         end = len(messages) - 1
     elif isinstance(rejected, list):
         turns = read_messages(rejected, "rejected_response")
-        end = _behind_last_user(messages)
+        end = behind_last_user(messages)
     else:
         raise wrong_type("rejected_response", rejected, "text or a list of messages")
     return (
@@ -55,10 +46,3 @@ def _parts(row: JsonObject, messages: Messages) -> tuple[Messages, Response, Res
         answer(messages[end:], "messages"),
         answer(turns, "rejected_response"),
     )
-
-
-def _behind_last_user(messages: Messages) -> int:
-    users = [index for index, message in enumerate(messages) if message.role == "user"]
-    if not users:
-        raise DataError("'messages' holds no user turn", mend="begin with the user's question")
-    return users[-1] + 1

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import Messages, answer, by_rank
-from assay.data.formats.fields import (
-    as_objects,
-    number,
-    optional_number,
-    require,
-    tags_of,
-    text,
-)
+from assay.data.formats.building import Messages, answer, by_rank, text_answer
+from assay.data.formats.fields import as_objects, number, optional_number, require, tags_of, text
 from assay.data.formats.hh import HUMAN, read_transcript
 from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
@@ -40,7 +33,7 @@ def read_nectar(row: JsonObject, source: Source, options: FormatOptions) -> Grou
     answers = _several(row, "answers")
     responses = tuple(
         replace(
-            answer((assistant(text(item, "answer", within=field)),), f"{field}.answer"),
+            text_answer(item, "answer", within=field),
             tags=tags_of(item, "model"),
         )
         for field, item in answers.items()

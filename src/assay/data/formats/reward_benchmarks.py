@@ -6,16 +6,8 @@ from dataclasses import replace
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
 from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import Messages, answer
-from assay.data.formats.fields import (
-    as_objects,
-    as_text,
-    remaining,
-    require,
-    tags_of,
-    text,
-    wrong_type,
-)
+from assay.data.formats.building import Messages, answer, text_answer
+from assay.data.formats.fields import as_objects, as_text, remaining, require, tags_of, wrong_type
 from assay.data.formats.messages import assistant, read_message, read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Response, Source
@@ -41,14 +33,14 @@ def _lists_of_texts(row: JsonObject) -> bool:
 def read_rmb_pairs(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
     responses = tuple(_rmb(require(row, field), field) for field in ("chosen", "reject"))
-    tags = tags_of(row, "category_path")
     return group_of_row(
         row,
         source,
         _conversation(row),
         responses,
-        Comparison(0, 1, "a", tags=tags),
-        used=("conversation_input", "chosen", "reject", *tags),
+        Comparison(0, 1, "a"),
+        used=("conversation_input", "chosen", "reject"),
+        tags=("category_path",),
     )
 
 
@@ -63,7 +55,6 @@ def read_rmb_bon(row: JsonObject, source: Source, options: FormatOptions) -> Gro
     losers = as_objects(require(row, "loser_list"), "loser_list")
     if not losers:
         raise DataError("'loser_list' is empty", mend="leave out rows without losers")
-    tags = tags_of(row, "category_path")
     return group_of_row(
         row,
         source,
@@ -72,8 +63,9 @@ def read_rmb_bon(row: JsonObject, source: Source, options: FormatOptions) -> Gro
             _rmb(require(row, "bon_best"), "bon_best"),
             *(_rmb(loser, f"loser_list[{index}]") for index, loser in enumerate(losers)),
         ),
-        *(Comparison(0, place, "a", tags=tags) for place in range(1, len(losers) + 1)),
-        used=("conversation_input", "bon_best", "loser_list", *tags),
+        *(Comparison(0, place, "a") for place in range(1, len(losers) + 1)),
+        used=("conversation_input", "bon_best", "loser_list"),
+        tags=("category_path",),
     )
 
 
@@ -91,7 +83,7 @@ def _rmb(value: object, field: str) -> Response:
         raise wrong_type(field, value, "an object with 'answer'")
     model = tags_of(value, "llm_name")
     return replace(
-        answer((assistant(text(value, "answer", within=field)),), f"{field}.answer"),
+        text_answer(value, "answer", within=field),
         tags={"model": model["llm_name"]} if model else {},
     )
 
@@ -104,8 +96,7 @@ def _rmb(value: object, field: str) -> Response:
 )
 def read_rewardbench2(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; every chosen answer beats every rejected one."""
-    tags = tags_of(row, "subset")
-    return _chosen_against_rejected(row, source, tags, by_style=False)
+    return _chosen_against_rejected(row, source, tags=("subset",))
 
 
 @register_format(
@@ -119,11 +110,11 @@ def read_rm_bench(row: JsonObject, source: Source, options: FormatOptions) -> Gr
 
     Place 0 is concise, 1 detailed in plain text, 2 detailed in markdown.
     """
-    return _chosen_against_rejected(row, source, {}, by_style=True)
+    return _chosen_against_rejected(row, source, by_style=True)
 
 
 def _chosen_against_rejected(
-    row: JsonObject, source: Source, tags: dict[str, str], *, by_style: bool
+    row: JsonObject, source: Source, *, tags: tuple[str, ...] = (), by_style: bool = False
 ) -> Group:
     chosen, rejected = (_texts(row, field) for field in ANSWERS)
     comparisons = [
@@ -131,9 +122,7 @@ def _chosen_against_rejected(
             better,
             len(chosen) + worse,
             "a",
-            tags=tags | {"chosen_style": str(better), "rejected_style": str(worse)}
-            if by_style
-            else tags,
+            tags={"chosen_style": str(better), "rejected_style": str(worse)} if by_style else {},
         )
         for better in range(len(chosen))
         for worse in range(len(rejected))
@@ -144,7 +133,8 @@ def _chosen_against_rejected(
         read_turns(require(row, "prompt"), "prompt", user),
         (*chosen, *rejected),
         *comparisons,
-        used=("prompt", *ANSWERS, *tags),
+        used=("prompt", *ANSWERS),
+        tags=tags,
     )
 
 
@@ -175,7 +165,6 @@ def read_rewardbench(row: JsonObject, source: Source, options: FormatOptions) ->
     prompt, *responses = chosen_and_rejected(
         row, None if given is None else read_turns(given, asked, user)
     )
-    tags = tags_of(row, "subset")
     models = tags_of(row, *_MODELS)
     return group_of_row(
         row,
@@ -185,6 +174,7 @@ def read_rewardbench(row: JsonObject, source: Source, options: FormatOptions) ->
             replace(response, tags={"model": models[name]} if name in models else {})
             for response, name in zip(responses, _MODELS, strict=True)
         ),
-        Comparison(0, 1, "a", tags=tags),
-        used=(asked, *ANSWERS, *tags, *models),
+        Comparison(0, 1, "a"),
+        used=(asked, *ANSWERS, *models),
+        tags=("subset",),
     )

@@ -6,15 +6,9 @@ from dataclasses import replace
 
 from assay.data.cells import literal
 from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import answer
-from assay.data.formats.fields import (
-    choice,
-    optional_number,
-    tags_of,
-    text,
-    wrong_type,
-)
-from assay.data.formats.messages import assistant, user
+from assay.data.formats.building import text_answer
+from assay.data.formats.fields import choice, optional_number, text, wrong_type
+from assay.data.formats.messages import user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Outcome, Response, Source
 from assay.data.strict_json import JsonObject
@@ -42,21 +36,21 @@ _USED = ("prompt", *(name.format(index) for name in _OF_RESPONSE for index in (0
 def read_safe_rlhf(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row; the responses keep their order, and the label in the options names the winner."""
     outcome = choice(row, _LABELS[options.label or "better"], _OUTCOMES)
-    tags = tags_of(row, "prompt_source")
     return group_of_row(
         row,
         source,
         (user(text(row, "prompt")),),
         (_response(row, 0), _response(row, 1)),
-        Comparison(0, 1, outcome, tags=tags),
-        used=(*_USED, *tags),
+        Comparison(0, 1, outcome),
+        used=_USED,
+        tags=("prompt_source",),
     )
 
 
 def _response(row: JsonObject, index: int) -> Response:
     """A response, its severity as a rating, and as tags whether it is safe, harms and model."""
     content, safe, severity, harms, model = (name.format(index) for name in _OF_RESPONSE)
-    response = answer((assistant(text(row, content)),), content)
+    response = text_answer(row, content)
     tags: dict[str, str] = {}
     is_safe, harm = literal(row.get(safe)), literal(row.get(harms))
     if is_safe is not None:

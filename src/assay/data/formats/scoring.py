@@ -5,12 +5,8 @@ from __future__ import annotations
 from assay.data.cells import literal, looks_listed
 from assay.data.formats.beside import group_of_row, refuse_media
 from assay.data.formats.building import answer
-from assay.data.formats.fields import (
-    require,
-    text,
-    wrong_type,
-)
-from assay.data.formats.messages import assistant, read_messages, read_turns, user
+from assay.data.formats.fields import require, text, wrong_type
+from assay.data.formats.messages import assistant, behind_last_user, read_messages, read_turns, user
 from assay.data.formats.registry import FormatOptions, VerbatimText, register_format
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
@@ -31,7 +27,9 @@ def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> G
     """
     prompt = require(row, "prompt")
     if "response" in row and "responses" not in row:
-        single = answer(read_turns(literal(row["response"]), "response", assistant), "response")
+        given = row["response"]
+        given = literal(given) if looks_listed(given) else given
+        single = answer(read_turns(given, "response", assistant), "response")
         turns = read_turns(prompt, "prompt", user)
         return group_of_row(row, source, turns, (single,), used=("prompt", "response"))
     responses = literal(require(row, "responses"))
@@ -67,10 +65,7 @@ def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> G
 def read_conversation(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """A conversation; all turns behind the last user turn are the response."""
     messages = read_messages(require(row, "messages"), "messages")
-    users = [index for index, message in enumerate(messages) if message.role == "user"]
-    if not users:
-        raise DataError("'messages' holds no user turn", mend="begin with the user's question")
-    behind = users[-1] + 1
+    behind = behind_last_user(messages)
     return group_of_row(
         row,
         source,

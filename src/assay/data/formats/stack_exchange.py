@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import answer
+from assay.data.formats.beside import text_pair
 from assay.data.formats.fields import text
-from assay.data.formats.messages import assistant, user
+from assay.data.formats.messages import user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Comparison, Group, Source
 from assay.data.strict_json import JsonObject
-
-_ANSWERS = ("response_j", "response_k")
 
 
 @register_format(
@@ -21,12 +18,11 @@ _ANSWERS = ("response_j", "response_k")
 )
 def read_stack_exchange(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row."""
-    better, worse = (answer((assistant(text(row, field)),), field) for field in _ANSWERS)
-    return group_of_row(
+    return text_pair(
         row,
         source,
         (user(text(row, "question")),),
-        (better, worse),
+        ("response_j", "response_k"),
         Comparison(0, 1, "a"),
-        used=("question", *_ANSWERS),
+        used=("question",),
     )

@@ -6,16 +6,9 @@ from dataclasses import replace
 
 from assay.data.formats.answers import ANSWERS, chosen_and_rejected
 from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import answer
-from assay.data.formats.fields import (
-    as_number,
-    as_objects,
-    optional_number,
-    require,
-    tags_of,
-    text,
-)
-from assay.data.formats.messages import assistant, user
+from assay.data.formats.building import text_answer
+from assay.data.formats.fields import as_number, as_objects, optional_number, require, tags_of, text
+from assay.data.formats.messages import user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.formats.trl import prompt_of
 from assay.data.grouping import comparisons_from_ratings
@@ -66,14 +59,14 @@ def read_ultrafeedback(row: JsonObject, source: Source, options: FormatOptions) 
 
 
 def _completion(completion: JsonObject, field: str) -> Response:
-    content = assistant(text(completion, "response", within=field))
+    response = text_answer(completion, "response", within=field)
     found = {name: optional_number(completion, name, within=field) for name in _SCORES}
     annotations = completion.get("annotations")
     if isinstance(annotations, dict):
         for aspect in _ASPECTS:
             found[aspect] = _rating(annotations.get(aspect), f"{field}.annotations.{aspect}")
     return replace(
-        answer((content,), f"{field}.response"),
+        response,
         ratings={name: value for name, value in found.items() if value is not None},
         tags=tags_of(completion, "model", "principle"),
     )
@@ -119,14 +112,14 @@ def read_binarized(row: JsonObject, source: Source, options: FormatOptions) -> G
         replace(response, ratings={} if score is None else {"score": score})
         for response, score in zip(responses, scores, strict=True)
     )
-    tags = tags_of(row, "source")
     return group_of_row(
         row,
         source,
         prompt,
         rated,
-        replace(_comparison(scores, optional_number(row, "margin")), tags=tags),
-        used=("prompt", "margin", *ANSWERS, *fields, *tags),
+        _comparison(scores, optional_number(row, "margin")),
+        used=("prompt", "margin", *ANSWERS, *fields),
+        tags=("source",),
     )
 
 

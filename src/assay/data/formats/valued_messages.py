@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import answer
-from assay.data.formats.fields import as_objects, as_text, require
-from assay.data.formats.messages import assistant, read_message
+from assay.data.formats.beside import chosen_over_rejected
+from assay.data.formats.building import text_answer
+from assay.data.formats.fields import as_objects, require
+from assay.data.formats.messages import read_message
 from assay.data.formats.registry import FormatOptions, register_format
-from assay.data.records import Comparison, Group, Response, Source
+from assay.data.records import Group, Response, Source
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 
@@ -39,9 +39,7 @@ def read_valued_messages(row: JsonObject, source: Source, options: FormatOptions
         for index, message in enumerate(messages[:last])
     )
     chosen, rejected = (_answer(messages[last], key, f"messages[{last}]") for key in _ANSWERS)
-    return group_of_row(
-        row, source, prompt, (chosen, rejected), Comparison(0, 1, "a"), used=("messages",)
-    )
+    return chosen_over_rejected(row, source, (prompt, chosen, rejected), used=("messages",))
 
 
 def _answer(message: JsonObject, key: str, field: str) -> Response:
@@ -50,5 +48,4 @@ def _answer(message: JsonObject, key: str, field: str) -> Response:
             f"'{field}' holds the answers and is not the assistant's",
             mend=f"set '{field}.role' to 'assistant'",
         )
-    content = as_text(require(message, key, within=field), f"{field}.{key}")
-    return answer((assistant(content),), f"{field}.{key}")
+    return text_answer(message, key, within=field)

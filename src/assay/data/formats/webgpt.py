@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from assay.data.cells import nested
 from assay.data.formats.beside import group_of_row
-from assay.data.formats.building import answer, preference
+from assay.data.formats.building import preference, text_answer
 from assay.data.formats.fields import as_text, number, remaining, require, tags_of, text, wrong_type
-from assay.data.formats.messages import assistant, user
+from assay.data.formats.messages import user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
@@ -28,7 +28,7 @@ def read_webgpt(row: JsonObject, source: Source, options: FormatOptions) -> Grou
     """One row; the higher score wins, equal ones tie, and the margin is their difference."""
     scores = [number(row, field) for field in _SCORES]
     responses = tuple(
-        replace(answer((assistant(text(row, field)),), field), ratings={"score": score})
+        replace(text_answer(row, field), ratings={"score": score})
         for field, score in zip(_ANSWERS, scores, strict=True)
     )
     question = nested(require(row, "question"), "full_text")
@@ -47,7 +47,7 @@ def read_webgpt(row: JsonObject, source: Source, options: FormatOptions) -> Grou
         source,
         (user(content),),
         responses,
-        preference(scores[1] - scores[0], tags),
+        replace(preference(scores[1] - scores[0]), tags=tags),
         used=("question", *_ANSWERS, *_SCORES),
     )
     return replace(group, extra=beside | group.extra)

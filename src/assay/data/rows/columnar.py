@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from assay.data.cells import NotText
 from assay.data.records import Source
-from assay.data.rows.row import BadRow, Row
+from assay.data.rows.row import BadRow, Row, bad_row
 from assay.data.rows.stream import BLOCK
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError, first_line
@@ -117,7 +117,7 @@ def _rows_of_batch(name: str, batch: Any, before: int) -> Iterator[Row | BadRow]
         if flaw is None:
             yield Row(place, fields)
         else:
-            yield BadRow(place, flaw.what, flaw.mend or "", Row(place, fields).raw)
+            yield bad_row(place, flaw, Row(place, fields).raw)
 
 
 def _rows_one_by_one(name: str, batch: Any, before: int) -> Iterator[Row | BadRow]:

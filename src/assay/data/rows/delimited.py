@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from assay.data.cells import Cell
 from assay.data.records import Source
 from assay.data.rows.json_lines import BOM
-from assay.data.rows.row import BadRow, Row
+from assay.data.rows.row import BadRow, Row, bad_row
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 
@@ -89,7 +89,7 @@ def rows_of_delimited(
 def _row(header: list[str], cells: list[str], kept: _Lines, place: Source) -> Row | BadRow:
     text = "".join(kept.record)
     if kept.flaw is not None:
-        return BadRow(place, kept.flaw.what, kept.flaw.mend or "", text)
+        return bad_row(place, kept.flaw, text)
     if len(cells) != len(header):
         return BadRow(
             place,

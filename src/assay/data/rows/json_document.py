@@ -14,7 +14,7 @@ from itertools import chain
 
 from assay.data.records import Source
 from assay.data.rows.json_lines import BOM, row_of_value, unread_lines
-from assay.data.rows.row import BadRow, Line, Row
+from assay.data.rows.row import UnreadRow
 from assay.data.rows.stream import BLOCK, ByteReader
 from assay.data.sources import KINDS_OF_FILE
 from assay.data.strict_json import Parsed, StrictDecoder, behind_space, depth_error
@@ -25,7 +25,7 @@ _CUT = 16
 that JSON's parser cannot begin to read is shorter (`-Infinity`, an escaped surrogate pair)."""
 
 
-def rows_of_lines_or_document(name: str, stream: ByteReader) -> Iterator[Row | BadRow | Line]:
+def rows_of_lines_or_document(name: str, stream: ByteReader) -> Iterator[UnreadRow]:
     """The rows of a stream that nobody named: JSON lines as they come, or a whole document.
 
     Raises:
@@ -42,9 +42,7 @@ def rows_of_lines_or_document(name: str, stream: ByteReader) -> Iterator[Row | B
     return unread_lines(name, chain(io.BytesIO(head + stream.readline()), stream))
 
 
-def rows_of_document(
-    name: str, stream: ByteReader, head: bytes = b""
-) -> Iterator[Row | BadRow | Line]:
+def rows_of_document(name: str, stream: ByteReader, head: bytes = b"") -> Iterator[UnreadRow]:
     """The rows of a `.json` file; in a list each has its 1-based number.
 
     Args:

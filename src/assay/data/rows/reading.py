@@ -8,7 +8,7 @@ from assay.data.rows.columnar import rows_of_arrow, rows_of_parquet
 from assay.data.rows.delimited import rows_of_delimited
 from assay.data.rows.json_document import rows_of_document, rows_of_lines_or_document
 from assay.data.rows.json_lines import read_line, unread_lines
-from assay.data.rows.row import BadRow, Line, Row
+from assay.data.rows.row import BadRow, Line, Row, UnreadRow
 from assay.data.rows.stream import ByteReader, check_holds, decompressed, tapped
 from assay.data.sources import STDIN, DataSource, Part, locate, unreadable
 from assay.errors import DataError
@@ -24,7 +24,7 @@ def read_rows(
 
 def unread_rows(
     source: DataSource, on_bytes: Callable[[bytes], object] | None = None
-) -> Iterator[Row | BadRow | Line]:
+) -> Iterator[UnreadRow]:
     """The rows of a source in order; lines of JSON are left for `read_line`, in another process
     perhaps.
 
@@ -50,7 +50,7 @@ def unread_rows(
             raise DataError("holds no rows", where=part.name, mend="check what wrote it")
 
 
-def _rows_of_part(part: Part, on_bytes: Callable[[bytes], object]) -> Iterator[Row | BadRow | Line]:
+def _rows_of_part(part: Part, on_bytes: Callable[[bytes], object]) -> Iterator[UnreadRow]:
     with part.open() as file:
         if part.kind == "parquet":
             yield from rows_of_parquet(part.name, file, on_bytes)
@@ -62,7 +62,7 @@ def _rows_of_part(part: Part, on_bytes: Callable[[bytes], object]) -> Iterator[R
             yield from _rows_of_text(part, stream)
 
 
-def _rows_of_text(part: Part, stream: ByteReader) -> Iterator[Row | BadRow | Line]:
+def _rows_of_text(part: Part, stream: ByteReader) -> Iterator[UnreadRow]:
     if part.name == STDIN:
         return rows_of_lines_or_document(part.name, stream)
     if part.kind == "lines":

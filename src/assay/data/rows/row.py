@@ -47,6 +47,14 @@ class BadRow:
     def __str__(self) -> str:
         return str(DataError(self.what, where=self.source, mend=self.mend))
 
+    def as_dict(self) -> dict[str, str]:
+        """The row as files of bad rows hold it."""
+        return {"source": str(self.source), "what": self.what, "mend": self.mend, "raw": self.raw}
+
+
+UnreadRow = Row | BadRow | Line
+"""What a source gives before `read_line`."""
+
 
 def bad_row(source: Source, error: DataError, raw: str) -> BadRow:
     """The error of one row as a record of it."""

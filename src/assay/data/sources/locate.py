@@ -10,19 +10,16 @@ from pathlib import Path
 
 from assay.data.nearest import file_you_meant
 from assay.data.sources.samples import SAMPLE, sample_parts
-from assay.data.sources.source import (
-    KINDS_OF_FILE,
-    STDIN,
-    DataSource,
-    Part,
-    part_of,
-    unreadable,
-)
+from assay.data.sources.source import KINDS_OF_FILE, STDIN, DataSource, Part, part_of, unreadable
 from assay.data.splits import card_configs, data_files, files_of_split, is_data_file, splits_in
 from assay.errors import DataError, together
 from assay.files import check_not_input
 
 _GLOB = frozenset("*?[")
+_INSTEAD = {
+    "revision": "; it is for data sets of a hub",
+    "split": " and name the file of that split",
+}
 
 
 def locate(source: DataSource) -> list[Part]:
@@ -97,43 +94,32 @@ def _located(source: DataSource) -> list[Part]:
     from assay.data.hub import dataset_parts, is_dataset
 
     if source.path.startswith(SAMPLE):
-        _refuse_revision(source, "a sample")
+        _refuse(source, "a sample", "revision")
         return sample_parts(source)
     if is_dataset(source.path):
         return dataset_parts(source)
     if source.path == "-":
-        _refuse_revision(source, "standard input")
-        _refuse_split(source, "standard input")
+        _refuse(source, "standard input", "revision", "split")
         if sys.stdin is None:
             raise DataError("is closed", where=STDIN, mend="give rows to it, or name a file")
         return [Part(STDIN, lambda: nullcontext(sys.stdin.buffer), compression="detect")]
     path = Path(source.path)
     if path.is_dir():
-        _refuse_revision(source, "a directory")
+        _refuse(source, "a directory", "revision")
         return _parts_of_directory(path, source)
-    _refuse_revision(source, "a file")
-    _refuse_split(source, "a file")
+    _refuse(source, "a file", "revision", "split")
     if _GLOB & set(source.path) and not path.exists():
         return _parts_of_glob(source.path)
     return [_part_of_file(path, source.path)]
 
 
-def _refuse_revision(source: DataSource, what: str) -> None:
-    if source.revision is not None:
-        raise DataError(
-            f"{what} has no revision '{source.revision}'",
-            where=source.path,
-            mend="leave the revision out; it is for data sets of a hub",
-        )
-
-
-def _refuse_split(source: DataSource, what: str) -> None:
-    if source.split is not None:
-        raise DataError(
-            f"{what} has no split '{source.split}'",
-            where=source.path,
-            mend="leave the split out and name the file of that split",
-        )
+def _refuse(source: DataSource, what: str, *names: str) -> None:
+    """See that a source says nothing that sources of its kind do not have."""
+    for name in names:
+        value = getattr(source, name)
+        if value is not None:
+            mend = f"leave the {name} out{_INSTEAD[name]}"
+            raise DataError(f"{what} has no {name} '{value}'", where=source.path, mend=mend)
 
 
 def _part_of_file(path: Path, name: str) -> Part:

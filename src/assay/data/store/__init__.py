@@ -1,6 +1,5 @@
 """The tokenised store: rows are read, merged and tokenised once, whatever their number."""
 
-from assay.data.prompts import normalised_prompt_hash
 from assay.data.store.account import Account, check_dropped, print_table
 from assay.data.store.building import prepare_source
 from assay.data.store.opening import StoredData, StoredGroups, open_store
@@ -12,7 +11,6 @@ __all__ = [
     "StoredData",
     "StoredGroups",
     "check_dropped",
-    "normalised_prompt_hash",
     "open_store",
     "prepare_source",
     "print_table",

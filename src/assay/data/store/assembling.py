@@ -17,15 +17,8 @@ from assay.data.encoding import too_long_error
 from assay.data.loading import bad_rows_error
 from assay.data.rows import BadRow
 from assay.data.store.account import Account
-from assay.data.store.opening import (
-    ACCOUNT,
-    BAD_ROWS,
-    COMPLETE,
-    DROPPED,
-    INDEX,
-    INDEX_SCHEMA,
-    BadRowFile,
-)
+from assay.data.store.left_out import BAD_ROWS, DROPPED, read_bad_row
+from assay.data.store.opening import ACCOUNT, COMPLETE, INDEX, INDEX_SCHEMA
 from assay.data.store.partitions import HASH_BYTES, PartFiles
 from assay.data.store.settings import Preparation
 from assay.files import sync, whole_file
@@ -39,7 +32,7 @@ class CountedRows(Sequence[BadRow]):
     """The first bad rows of many, and how many they are: what an error needs of them."""
 
     def __init__(self, lines: Iterator[str]) -> None:
-        self._first = [BadRowFile.parse(line) for line in islice(lines, _FIRST)]
+        self._first = [read_bad_row(line) for line in islice(lines, _FIRST)]
         self._count = len(self._first) + sum(1 for _ in lines)
 
     def __len__(self) -> int:

@@ -9,37 +9,26 @@ disk has no locks, each gets a workshop of its own.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from assay.cache import cache_dir, exclusive
 from assay.data.loading import BAD_ROW, bad_rows_error, check_not_empty
+from assay.data.rows import BadRow
 from assay.data.sources import DataSource, Part, locate, unreadable
 from assay.data.store.account import Account, Numbers
 from assay.data.store.assembling import CountedRows, assemble, check_errors
-from assay.data.store.chunks import (
-    RowSource,
-    SortedRows,
-    bad_row_line,
-    number_of_partitions,
-    skipped_line,
-    spill_all,
-)
-from assay.data.store.opening import (
-    SkippedRowFile,
-    StoredData,
-    damage_of,
-    open_store,
-)
+from assay.data.store.chunks import RowSource, number_of_partitions, spill_all
+from assay.data.store.left_out import bad_row_line, read_skipped, skipped_line
+from assay.data.store.opening import StoredData, damage_of, open_store
 from assay.data.store.partitions import PartFiles, encode_partition, encode_spilled
 from assay.data.store.settings import (
     Content,
@@ -53,13 +42,12 @@ from assay.data.store.settings import (
 from assay.data.store.spill import Spill
 from assay.data.store.workers import MOST, Workers, rarely_collected, start_early
 from assay.errors import AssayError, DataError, OutputError
-from assay.files import output_errors, sync, write_text
-from assay.process import available_cores
+from assay.files import DISK_FULL, output_errors, sync, write_text
+from assay.machine import available_cores
 
 _PIECE = 1 << 20
 _LARGE = 5_000_000
 """Bytes above which a source is hardly prepared in memory."""
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _ANOTHER = "holds a store of other data or settings"
 _DROPPED, _BAD = -2, -1
 """Blocks of a spill."""
@@ -143,11 +131,13 @@ class _Job:
     def _in_memory(self, rows: RowSource, store: Path, work: Path) -> None:
         found = rows.all_rows()
         self._check_unchanged()
-        reasons = self._check_rows(found, rows.format)
+        reasons = Counter(row.reason for row in found.skipped)
+        self._check_rows(rows, found.num_rows, not found.groups, reasons, found.bad_rows)
         files = [PartFiles.of(store, work, 0)]
         dropped = [skipped_line(row) for row in found.skipped]
         bad = [bad_row_line(row) for row in found.bad_rows]
-        encode_partition(self.preparation, found.groups, files[0], rows.formats, self.source.label)
+        formats, label = rows.reader.formats, self.source.label
+        encode_partition(self.preparation, found.groups, files[0], formats, label)
         self._finish(store, files, reasons, dropped, bad)
 
     def _over_the_disk(self, rows: RowSource, store: Path, work: Path) -> None:
@@ -156,14 +146,16 @@ class _Job:
         with rarely_collected(), Workers(self.preparation, self.workers) as pool:
             spills = spill_all(rows, self.source, work, count, pool)
             self._check_unchanged()
-            reasons = self._check_spills(spills, rows.format)
-            shared = (rows.formats, self.source.label)
+            num_rows = sum(spill.num_rows for spill in spills)
+            is_empty = all(spill.is_empty for spill in spills)
+            reasons = Counter(read_skipped(line).reason for line in _lines(spills, _DROPPED))
+            bad_rows = CountedRows(_lines(spills, _BAD))
+            self._check_rows(rows, num_rows, is_empty, reasons, bad_rows)
+            shared = (rows.reader.formats, self.source.label)
             calls = ((spills, number, files[number], *shared) for number in range(count))
             for _ in pool.run(encode_spilled, calls):
                 pass
-        dropped = (line for spill in spills for line in _texts(spill, _DROPPED))
-        bad = (line for spill in spills for line in _texts(spill, _BAD))
-        self._finish(store, files, reasons, dropped, bad)
+        self._finish(store, files, reasons, _lines(spills, _DROPPED), _lines(spills, _BAD))
 
     def _check_unchanged(self) -> None:
         if states_of(locate(self.source)) != self.content.states:
@@ -173,31 +165,20 @@ class _Job:
                 mend="run again when nothing writes to it",
             )
 
-    def _check_rows(self, found: SortedRows, format: str) -> Counter[str]:
-        """The reasons for which rows were left out, bad rows among them."""
-        self.account.rows, self.account.format = found.num_rows, format
-        if found.bad_rows and self.preparation.on_bad_row == "error":
-            raise bad_rows_error(found.bad_rows)
-        reasons = Counter(row.reason for row in found.skipped)
-        reasons[BAD_ROW] = len(found.bad_rows)
-        check_not_empty(self.source, not found.groups, found.num_rows, reasons)
-        return reasons
-
-    def _check_spills(self, spills: list[Spill], format: str) -> Counter[str]:
-        """The reasons for which rows were left out, bad rows among them."""
-        self.account.rows, self.account.format = sum(s.num_rows for s in spills), format
-        reasons: Counter[str] = Counter()
-        bad = 0
-        for spill in spills:
-            reasons.update(SkippedRowFile.parse(line).reason for line in _texts(spill, _DROPPED))
-            bad += sum(1 for _ in spill.lines(_BAD))
-        if bad and self.preparation.on_bad_row == "error":
-            lines = (line for spill in spills for line in _texts(spill, _BAD))
-            raise bad_rows_error(CountedRows(lines))
-        reasons[BAD_ROW] = bad
-        is_empty = all(s.is_empty(block) for s in spills for block in range(s.num_partitions))
-        check_not_empty(self.source, is_empty, self.account.rows, reasons)
-        return reasons
+    def _check_rows(
+        self,
+        rows: RowSource,
+        num_rows: int,
+        is_empty: bool,
+        reasons: Counter[str],
+        bad_rows: Sequence[BadRow],
+    ) -> None:
+        """Enter what was read into the account, see that it will do, count bad rows as a reason."""
+        self.account.rows, self.account.format = num_rows, rows.reader.format
+        if bad_rows and self.preparation.on_bad_row == "error":
+            raise bad_rows_error(bad_rows)
+        reasons[BAD_ROW] = len(bad_rows)
+        check_not_empty(self.source, is_empty, num_rows, reasons)
 
     def _finish(
         self,
@@ -297,7 +278,7 @@ def _move(store: Path, final: Path) -> None:
 
 def _refused(error: OSError, final: Path) -> AssayError:
     what = os.strerror(error.errno) if error.errno else str(error)
-    if error.errno in _FULL:
+    if error.errno in DISK_FULL:
         what = "no space left on the device"
     return OutputError(
         f"the prepared data cannot be written ({what})",
@@ -340,5 +321,5 @@ def _copy(part: Part, kept: IO[bytes]) -> None:
             kept.flush()
 
 
-def _texts(spill: Spill, block: int) -> Iterator[str]:
-    return (line.decode() for line in spill.lines(block))
+def _lines(spills: Sequence[Spill], block: int) -> Iterator[str]:
+    return (line.decode() for spill in spills for line in spill.lines(block))

@@ -8,12 +8,13 @@ from itertools import chain
 from pathlib import Path
 from zlib import crc32
 
-from assay.data.group_json import group_to_json, json_line
+from assay.data.group_json import group_to_json
 from assay.data.loading import SkippedRow, sorted_row
 from assay.data.records import Group
-from assay.data.rows import BadRow, Line, Row
+from assay.data.rows import BadRow, Line, UnreadRow
 from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
+from assay.data.store.left_out import bad_row_line, skipped_line
 from assay.data.store.settings import Preparation
 from assay.data.store.spill import Spill, read_spill, write_spill
 from assay.data.store.workers import Workers
@@ -24,8 +25,6 @@ _ROWS, _CHARACTERS = 2048, 8_000_000
 """Of a chunk: it ends where one of them is reached."""
 _BYTES_OF_PARTITION = 16 << 20
 _FEWEST, _MOST = 16, 512
-
-UnreadRow = Row | BadRow | Line
 
 Ordinal = int
 """The number of a row within its source, from 0."""
@@ -60,8 +59,9 @@ class RowSource:
 
     def __init__(self, source: DataSource) -> None:
         self._source = source
-        self._reader = SourceReader(source, need_comparisons=True)
-        rows = self._reader.rows()
+        self.reader = SourceReader(source, need_comparisons=True)
+        """What it says of formats is final once all rows are read."""
+        rows = self.reader.rows()
         self._first: list[UnreadRow] = []
         self.is_small = True
         """Whether all rows are in memory already."""
@@ -74,19 +74,9 @@ class RowSource:
                 break
         self._rest = rows
 
-    @property
-    def format(self) -> str:
-        """The names of the formats of the rows; final once they are read."""
-        return self._reader.format
-
-    @property
-    def formats(self) -> dict[str, str]:
-        """By file, the name of the format of its rows; final once they are read."""
-        return self._reader.formats
-
     def all_rows(self) -> SortedRows:
         """The rows of a small source."""
-        return sort_rows(self._source, Chunk(0, 0, self._first, self.formats))
+        return sort_rows(self._source, Chunk(0, 0, self._first, self.reader.formats))
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows; memory holds a chunk."""
@@ -104,7 +94,7 @@ class RowSource:
             yield self._chunk(number, first, rows)
 
     def _chunk(self, number: int, first: Ordinal, rows: list[UnreadRow]) -> Chunk:
-        known = self.formats
+        known = self.reader.formats
         files = {row.file if isinstance(row, Line) else row.source.file for row in rows}
         return Chunk(number, first, rows, {file: known[file] for file in files & known.keys()})
 
@@ -178,17 +168,6 @@ def spill_chunk(
     blocks.append([skipped_line(row) for row in found.skipped])
     blocks.append([bad_row_line(row) for row in found.bad_rows])
     write_spill(path, found.num_rows, blocks)
-
-
-def skipped_line(row: SkippedRow) -> str:
-    """A row that was left out, as a line of `dropped.jsonl`."""
-    return json_line({"row": str(row.source), "reason": row.reason})
-
-
-def bad_row_line(row: BadRow) -> str:
-    """A bad row, as a line of `bad_rows.jsonl`."""
-    parts = {"source": str(row.source), "what": row.what, "mend": row.mend, "raw": row.raw}
-    return json_line(parts)
 
 
 def _emptying(backwards: list[UnreadRow]) -> Iterator[UnreadRow]:

@@ -32,9 +32,10 @@ def own_code() -> str:
     return digest.hexdigest()
 
 
-def is_foreign(known: Format) -> bool:
-    """Whether a plug-in or the running program has added a format."""
-    return not known.read.__module__.startswith("assay.data.formats.")
+def foreign_formats() -> list[Format]:
+    """The formats that a plug-in or the running program has added."""
+    own = "assay.data.formats."
+    return [one for one in registered_formats() if not one.read.__module__.startswith(own)]
 
 
 def foreign_code() -> list[str]:
@@ -43,7 +44,7 @@ def foreign_code() -> list[str]:
     Hashes of the files of plug-ins, of template classes and their bases, of formats that were added
     by hand, and of all that these import by name; of installed packages the versions.
     """
-    foreign = [known for known in registered_formats() if is_foreign(known)]
+    foreign = foreign_formats()
     if not foreign:
         return []
     modules = {known.read.__module__ for known in foreign} | template_class_modules()

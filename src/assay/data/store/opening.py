@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from assay.data.encoding import EncodedData, EncodedGroup
-from assay.data.loading import SkippedRow
-from assay.data.records import Source
-from assay.data.rows import BadRow
 from assay.data.store.account import Account
+from assay.data.store.left_out import BAD_ROWS, DROPPED, LineFile, read_bad_row, read_skipped
 from assay.data.store.shards import Shard
 from assay.errors import DataError
 
 INDEX, ACCOUNT, COMPLETE = "index.arrow", "prepare.json", "complete.json"
-DROPPED, BAD_ROWS = "dropped.jsonl", "bad_rows.jsonl"
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -33,62 +29,6 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 """Of each group, in the order of first appearance: its shard and its row there, and numbers."""
-
-Item = TypeVar("Item")
-
-
-class _Lines(Sequence[Item], Generic[Item]):
-    """The lines of a file, read when they are asked for."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        self._path = path
-        self._count = count
-
-    @staticmethod
-    def parse(line: str) -> Any:
-        """What a line says."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Item]:
-        with self._path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield self.parse(line)
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        if isinstance(index, slice):
-            begin, end, step = index.indices(self._count)
-            if step < 1:
-                return list(self)[index]
-            return list(islice(self, begin, end, step))
-        number = range(self._count)[index]
-        return next(islice(self, number, None))
-
-
-class SkippedRowFile(_Lines[SkippedRow]):
-    """`dropped.jsonl`."""
-
-    @staticmethod
-    def parse(line: str) -> SkippedRow:
-        """What a line says."""
-        fields = json.loads(line)
-        return SkippedRow(_place(fields["row"]), fields["reason"])
-
-
-class BadRowFile(_Lines[BadRow]):
-    """`bad_rows.jsonl`."""
-
-    @staticmethod
-    def parse(line: str) -> BadRow:
-        """What a line says."""
-        fields = json.loads(line)
-        return BadRow(_place(fields["source"]), fields["what"], fields["mend"], fields["raw"])
 
 
 class _Mapped:
@@ -165,8 +105,8 @@ class StoredData(EncodedData):
     def __init__(self, path: Path, account: Account) -> None:
         super().__init__(
             StoredGroups.of(path),
-            SkippedRowFile(path / DROPPED, account.num_dropped - account.bad_rows),
-            BadRowFile(path / BAD_ROWS, account.bad_rows),
+            LineFile(path / DROPPED, account.num_dropped - account.bad_rows, read_skipped),
+            LineFile(path / BAD_ROWS, account.bad_rows, read_bad_row),
             account.specials_in_content,
             account.last_tokens,
             account.cut_prompts,
@@ -227,8 +167,3 @@ def _open_index(path: Path) -> dict[str, NDArray[Any]]:
         else:
             columns[field.name] = column.to_numpy()
     return columns
-
-
-def _place(text: str) -> Source:
-    file, _, line = text.rpartition(":")
-    return Source(file, int(line))

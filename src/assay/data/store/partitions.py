@@ -16,7 +16,8 @@ from assay.data.loading import BAD_ROW, compare_where_rated, grouped
 from assay.data.prompts import normalised_prompt_hash
 from assay.data.records import Group
 from assay.data.store.account import Numbers
-from assay.data.store.chunks import Ordinal, bad_row_line, skipped_line
+from assay.data.store.chunks import Ordinal
+from assay.data.store.left_out import bad_row_line, skipped_line
 from assay.data.store.settings import Preparation
 from assay.data.store.shards import write_shard
 from assay.data.store.spill import Spill

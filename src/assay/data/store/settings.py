@@ -74,19 +74,19 @@ def content_of(parts: Sequence[Part]) -> Content:
     Raises:
         DataError: a part cannot be read.
     """
-    digest, files, states = hashlib.sha256(), [], []
+    states = states_of(parts)
+    digest, files = hashlib.sha256(), []
     for part in parts:
         size = 0
         try:
             with part.open() as file:
-                states.append(_state(part, file))
                 while piece := file.read(_PIECE):
                     digest.update(piece)
                     size += len(piece)
         except OSError as error:
             raise unreadable(error, part.name) from None
         files.append((part.name, size))
-    return Content(digest.hexdigest(), tuple(files), tuple(states))
+    return Content(digest.hexdigest(), tuple(files), states)
 
 
 def states_of(parts: Sequence[Part]) -> tuple[tuple[str, int, int], ...]:

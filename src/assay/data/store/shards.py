@@ -7,9 +7,9 @@ them; `lengths`, the tokens of each sequence.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,47 +38,19 @@ SCHEMA = pa.schema(
 )
 
 
-class ShardWriter:
-    """Writes groups one by one; memory holds one batch.
-
-    Args:
-        sink: an open Arrow file writer of `SCHEMA`.
-    """
-
-    def __init__(self, sink: Any) -> None:
-        self._sink = sink
-        self._ordinals: list[int] = []
-        self._groups: list[EncodedGroup] = []
-        self.num_groups = 0
-
-    def add(self, ordinal: int, encoded: EncodedGroup) -> None:
-        """Append a group that first appeared in a row."""
-        self._ordinals.append(ordinal)
-        self._groups.append(encoded)
-        self.num_groups += 1
-        if len(self._groups) == ROWS_PER_BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the last, smaller batch."""
-        if self._groups:
-            self._sink.write_batch(_batch(self._ordinals, self._groups))
-            self._ordinals, self._groups = [], []
-
-
-def write_shard(path: Path, groups: Iterable[tuple[int, EncodedGroup]]) -> int:
-    """Write a shard of groups with their ordinals; returns how many they were.
+def write_shard(path: Path, groups: Iterator[tuple[int, EncodedGroup]]) -> None:
+    """Write a shard of groups with their ordinals; memory holds one batch.
 
     Raises:
         OSError: the disk refused.
     """
-    with whole_file(path) as partial:
-        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_file(file, SCHEMA) as sink:
-            writer = ShardWriter(sink)
-            for ordinal, encoded in groups:
-                writer.add(ordinal, encoded)
-            writer.flush()
-        return writer.num_groups
+    with (
+        whole_file(path) as partial,
+        pa.OSFile(str(partial), "wb") as file,
+        pa.ipc.new_file(file, SCHEMA) as sink,
+    ):
+        while batch := list(islice(groups, ROWS_PER_BATCH)):
+            sink.write_batch(_batch(batch))
 
 
 class Shard:
@@ -127,7 +99,8 @@ def _list_views(lists: Any) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return lists.offsets.to_numpy(), lists.values.to_numpy()
 
 
-def _batch(ordinals: Sequence[int], groups: Sequence[EncodedGroup]) -> Any:
+def _batch(rows: Sequence[tuple[int, EncodedGroup]]) -> Any:
+    ordinals, groups = [ordinal for ordinal, _ in rows], [encoded for _, encoded in rows]
     prompts: list[TokenIds] = []
     suffixes: list[TokenIds] = []
     for encoded in groups:

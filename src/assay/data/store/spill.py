@@ -27,9 +27,9 @@ class Spill:
     """Of each block, in bytes, and the end of the last."""
 
     @property
-    def num_partitions(self) -> int:
-        """Partitions, without the two blocks behind them."""
-        return len(self.begins) - 3
+    def is_empty(self) -> bool:
+        """Whether no partition has a line."""
+        return self.begins[-3] == 0
 
     def lines(self, block: int) -> Iterator[bytes]:
         """The lines of a block; one partition's, or with -2 the rows left out, -1 the bad rows."""
@@ -40,11 +40,6 @@ class Spill:
         with self.path.open("rb") as file:
             file.seek(begin)
             yield from file.read(end - begin).splitlines()
-
-    def is_empty(self, block: int) -> bool:
-        """Whether a block has no line."""
-        index = block if block >= 0 else len(self.begins) - 1 + block
-        return self.begins[index] == self.begins[index + 1]
 
 
 def write_spill(path: Path, num_rows: int, blocks: Sequence[Sequence[str]]) -> None:

@@ -20,9 +20,8 @@ from multiprocessing import connection, forkserver, resource_tracker
 from types import FrameType
 from typing import Any, TypeVar
 
-from assay.data.formats import registered_formats
 from assay.data.plugins import load_plugins, loaded_files
-from assay.data.store.code import is_foreign
+from assay.data.store.code import foreign_formats
 from assay.data.store.settings import Preparation
 from assay.errors import AssayError, ResourceError
 from assay.process import COLLECTED
@@ -149,11 +148,11 @@ def _pool(preparation: Preparation, count: int) -> ProcessPoolExecutor | None:
     context = multiprocessing.get_context("forkserver")
     given = (pickle.dumps(preparation), loaded_files())
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=given)
-    here = _foreign_formats()
+    here = _foreign_names()
     if here:
         try:
             with _starting():
-                asked = pool.submit(_call, _formats_there, ())
+                asked = pool.submit(_call, _foreign_names, ())
             there = asked.result()
         except BrokenProcessPool:
             raise _killed() from None
@@ -166,12 +165,9 @@ def _pool(preparation: Preparation, count: int) -> ProcessPoolExecutor | None:
     return pool
 
 
-def _foreign_formats() -> list[str]:
-    return [known.name for known in registered_formats() if is_foreign(known)]
-
-
-def _formats_there(preparation: Preparation) -> list[str]:
-    return _foreign_formats()
+def _foreign_names(preparation: Preparation | None = None) -> list[str]:
+    """Of formats, here or, as any function of a preparation, in a process of the pool."""
+    return [known.name for known in foreign_formats()]
 
 
 def _begin(preparation: bytes, plugins: list[str]) -> None:

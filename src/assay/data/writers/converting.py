@@ -72,7 +72,7 @@ def convert(
                 write(row)
                 account.fields.update(row.keys())
             account.rows += len(written.rows)
-            account.comparisons += written.comparisons
+            account.comparisons += len(group.comparisons) - written.left_out.total()
             account.leave_out(written.left_out, group.source)
             account.lose(written.lost, group.source)
             if not writer.whole_groups and (unused := unused_answers(group)):

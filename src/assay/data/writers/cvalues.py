@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from assay.data.records import Comparison, Group
 from assay.data.strict_json import JsonObject
-from assay.data.writers.holding import (
-    refuses_answers,
-    refuses_arguments,
-    refuses_messages,
-    text_of,
-)
+from assay.data.writers.holding import refuses_answers, refuses_arguments, refuses_messages, text_of
 from assay.data.writers.registry import Detail, LeftOut, answers, register_writer
 
 _TYPES = ("pos_type", "neg_type")
@@ -46,12 +41,7 @@ def _kept_tags(comparison: Comparison) -> dict[str, str]:
     return {key: tags[key] for key in _TYPES if key in tags and tags[key] == tags[key].strip()}
 
 
-@register_writer(
-    "cvalues",
-    keeps=(Detail.TAGS,),
-    refuses=_refuses,
-    also_loses=_also_loses,
-)
+@register_writer("cvalues", keeps=(Detail.TAGS,), refuses=_refuses, also_loses=_also_loses)
 def write_cvalues(group: Group, comparison: Comparison) -> JsonObject:
     """One row; the tags `pos_type` and `neg_type` are the schema's own and are kept."""
     better, worse = answers(group, comparison)

@@ -8,12 +8,7 @@ from dataclasses import replace
 
 from assay.data.records import Comparison, Group, Message
 from assay.data.strict_json import JsonObject
-from assay.data.writers.holding import (
-    conversation,
-    loses_seam,
-    refuses_arguments,
-    refuses_messages,
-)
+from assay.data.writers.holding import conversation, loses_seam, refuses_arguments, refuses_messages
 from assay.data.writers.registry import Detail, LeftOut, answers, register_writer
 
 _NAMES = {"user": "Human", "assistant": "Assistant"}
@@ -61,11 +56,7 @@ def _text(messages: Sequence[Message]) -> str:
     return "".join(f"\n\n{_NAMES[message.role]}: {message.content}" for message in messages)
 
 
-@register_writer(
-    "hh",
-    refuses=_refuses,
-    also_loses=_also_loses,
-)
+@register_writer("hh", refuses=_refuses, also_loses=_also_loses)
 def write_hh(group: Group, comparison: Comparison) -> JsonObject:
     """One row."""
     better, worse = answers(group, comparison)

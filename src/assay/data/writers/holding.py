@@ -56,6 +56,17 @@ def refuses_answers(group: Group, comparison: Comparison) -> LeftOut | None:
     return None
 
 
+def refuses_pair(
+    group: Group, comparison: Comparison, roles: Collection[str], *, tools: bool = False
+) -> LeftOut | None:
+    """All three, for a prompt of plain messages in some roles and two plain answers."""
+    return (
+        refuses_arguments(group, tools=tools)
+        or refuses_messages(group.prompt, roles)
+        or refuses_answers(group, comparison)
+    )
+
+
 def identical(group: Group, comparison: Comparison) -> bool:
     """Whether both answers are the same messages."""
     better, worse = answers(group, comparison)

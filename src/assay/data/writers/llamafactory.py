@@ -7,12 +7,7 @@ from collections.abc import Collection
 
 from assay.data.records import Comparison, Group, Message
 from assay.data.strict_json import JsonObject
-from assay.data.writers.holding import (
-    refuses_answers,
-    refuses_arguments,
-    refuses_messages,
-    text_of,
-)
+from assay.data.writers.holding import refuses_pair, text_of
 from assay.data.writers.registry import LeftOut, answers, register_writer
 
 NAME = "llamafactory"
@@ -22,11 +17,7 @@ _FROM = {"user": "human", "assistant": "gpt"}
 
 def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
     system, turns = _parts(group)
-    refused = (
-        refuses_arguments(group, tools=True)
-        or refuses_messages(group.prompt, ("system", *_FROM))
-        or refuses_answers(group, comparison)
-    )
+    refused = refuses_pair(group, comparison, ("system", *_FROM), tools=True)
     if refused is not None:
         return refused
     if system is not None and not system.content:
@@ -44,10 +35,7 @@ def _parts(group: Group) -> tuple[Message | None, tuple[Message, ...]]:
     return None, group.prompt
 
 
-@register_writer(
-    NAME,
-    refuses=_refuses,
-)
+@register_writer(NAME, refuses=_refuses)
 def write_llamafactory(group: Group, comparison: Comparison) -> JsonObject:
     """One row; `tools` is a text of JSON, as the trainer reads it."""
     system, turns = _parts(group)

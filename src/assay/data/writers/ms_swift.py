@@ -38,12 +38,7 @@ def _worse_is_a_text(group: Group, comparison: Comparison) -> bool:
     return one_turn and group.prompt[-1].role == "user"
 
 
-@register_writer(
-    "ms-swift",
-    keeps=(Detail.MARGIN,),
-    refuses=_refuses,
-    also_loses=loses_seam,
-)
+@register_writer("ms-swift", keeps=(Detail.MARGIN,), refuses=_refuses, also_loses=loses_seam)
 def write_ms_swift(group: Group, comparison: Comparison) -> JsonObject:
     """One row; an answer of several messages is written as a second whole conversation."""
     better, worse = answers(group, comparison)

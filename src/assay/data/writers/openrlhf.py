@@ -18,12 +18,7 @@ def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
     return refuses_arguments(group)
 
 
-@register_writer(
-    "openrlhf",
-    keeps=(Detail.MARGIN,),
-    refuses=_refuses,
-    also_loses=loses_seam,
-)
+@register_writer("openrlhf", keeps=(Detail.MARGIN,), refuses=_refuses, also_loses=loses_seam)
 def write_openrlhf(group: Group, comparison: Comparison) -> JsonObject:
     """One row; the trainer renders each conversation with the tokenizer's chat template."""
     better, worse = answers(group, comparison)

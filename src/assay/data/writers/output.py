@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
 
 from assay.data.strict_json import JsonObject
-from assay.files import output_errors, text_output
+from assay.files import made, output_errors, text_output
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def row_file(output: Path) -> Iterator[Callable[[JsonObject], object]]:
     is_list = output.suffix.lower() == ".json"
     begin, between, end = ("[\n  ", ",\n  ", "\n]\n") if is_list else ("", "\n", "\n")
     before = chain([begin], repeat(between))
-    with _folder_of(output), text_output(output) as file:
+    with text_output(output) as file:
         yield lambda row: file.write(next(before) + json.dumps(row, ensure_ascii=False))
         file.write(end)
 
@@ -41,24 +41,9 @@ def folder_beside(output: Path) -> Iterator[Path]:
         OutputError: the system refuses.
     """
     folder = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    with _folder_of(output):
+    with output_errors(output), made(output.parent):
         try:
-            with output_errors(output):
-                folder.mkdir()
+            folder.mkdir()
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _folder_of(output: Path) -> Iterator[None]:
-    """Make the directory of an output; what was made goes again where nothing comes into it."""
-    made = [parent for parent in output.absolute().parents if not parent.exists()]
-    with output_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()

@@ -72,8 +72,7 @@ class Written:
     `left_out` counts comparisons that no row holds, `lost` the written ones that lack a detail.
     """
 
-    rows: list[JsonObject]
-    comparisons: int
+    rows: list[JsonObject] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
 
@@ -109,7 +108,19 @@ def register_writer(
 
     def register(row: Row) -> Row:
         def write(group: Group) -> Written:
-            return _write_pairs(group, row, refuses, kept, also_loses)
+            written = Written()
+            if not group.comparisons:
+                written.left_out[LeftOut.NONE] += 1
+            for comparison in group.comparisons:
+                tied = comparison.winner_loser is None
+                reason = LeftOut.TIE if tied else refuses(group, comparison)
+                if reason is not None:
+                    written.left_out[reason] += 1
+                    continue
+                written.rows.append(row(group, comparison))
+                gone = (details(group, comparison) - kept) | set(also_loses(group, comparison))
+                written.lost.update(detail.value for detail in gone)
+            return written
 
         _REGISTRY[name] = Writer(name, write)
         return row
@@ -124,7 +135,7 @@ def register_group_writer(
 
     def register(row: Callable[[Group], JsonObject]) -> Callable[[Group], JsonObject]:
         def write(group: Group) -> Written:
-            return Written([row(group)], len(group.comparisons))
+            return Written([row(group)])
 
         _REGISTRY[name] = Writer(name, write, whole_groups=True)
         return row
@@ -177,30 +188,6 @@ def details(group: Group, comparison: Comparison) -> frozenset[Detail]:
         Detail.FIELDS: bool(group.extra),
     }
     return frozenset(detail for detail, is_said in said.items() if is_said)
-
-
-def _write_pairs(
-    group: Group,
-    row: Row,
-    refuses: Refusal,
-    keeps: frozenset[Detail],
-    also_loses: MoreLosses,
-) -> Written:
-    rows: list[JsonObject] = []
-    left_out: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
-    if not group.comparisons:
-        left_out[LeftOut.NONE] += 1
-    for comparison in group.comparisons:
-        tied = comparison.winner_loser is None
-        reason = LeftOut.TIE if tied else refuses(group, comparison)
-        if reason is not None:
-            left_out[reason] += 1
-            continue
-        rows.append(row(group, comparison))
-        gone = (details(group, comparison) - keeps) | set(also_loses(group, comparison))
-        lost.update(detail.value for detail in gone)
-    return Written(rows, len(rows), left_out, lost)
 
 
 def unused_answers(group: Group) -> int:

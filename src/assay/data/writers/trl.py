@@ -17,11 +17,7 @@ def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
     return None
 
 
-@register_writer(
-    "trl",
-    keeps=(Detail.MARGIN,),
-    refuses=_refuses,
-)
+@register_writer("trl", keeps=(Detail.MARGIN,), refuses=_refuses)
 def write_trl(group: Group, comparison: Comparison) -> JsonObject:
     """One row; `chosen` and `rejected` hold the answers alone."""
     better, worse = answers(group, comparison)

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from assay.data.records import ROLES, Comparison, Group
 from assay.data.strict_json import JsonObject
-from assay.data.writers.holding import (
-    refuses_answers,
-    refuses_arguments,
-    refuses_messages,
-    text_of,
-)
+from assay.data.writers.holding import refuses_pair, text_of
 from assay.data.writers.registry import LeftOut, answers, register_writer
 
 
 def _refuses(group: Group, comparison: Comparison) -> LeftOut | None:
-    return (
-        refuses_arguments(group)
-        or refuses_messages(group.prompt, ROLES)
-        or refuses_answers(group, comparison)
-    )
+    return refuses_pair(group, comparison, ROLES)
 
 
-@register_writer(
-    "messages",
-    refuses=_refuses,
-)
+@register_writer("messages", refuses=_refuses)
 def write_valued_messages(group: Group, comparison: Comparison) -> JsonObject:
     """One row."""
     better, worse = answers(group, comparison)

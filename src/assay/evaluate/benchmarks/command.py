@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
+from assay.consoles import counting
 from assay.data.loading import SkippedRow, bad_rows_error
 from assay.data.rows import BadRow
 from assay.data.sources import DataSource, locate
 from assay.errors import DataError
 from assay.evaluate.benchmarks import Benchmark, ModelNote, ScoredItem, get_benchmark
-from assay.evaluate.benchmarks.measuring import measure
+from assay.evaluate.benchmarks.measuring import comparison_rows, measure
 from assay.evaluate.benchmarks.reading import read_items
-from assay.evaluate.benchmarks.report import print_benchmark, write_results
+from assay.evaluate.benchmarks.report import print_benchmark
 from assay.evaluate.benchmarks.scoring import ScoredItems, score_benchmark
-from assay.evaluate.benchmarks.stored import read_scores
-from assay.evaluate.command import EvalOptions
+from assay.evaluate.benchmarks.stored import InputRead, lines_of, read_scores
+from assay.evaluate.command import EvalOptions, finish
+from assay.evaluate.evaluator import Evaluation
 from assay.evaluate.opening import about_model, open_model
-from assay.evaluate.outputs import EVALUATION, check_output_directory, put_aside, remove_earlier
+from assay.evaluate.outputs import (
+    EVALUATION,
+    check_output_directory,
+    counts_of,
+    put_aside,
+    reasons_told,
+)
 
 
 def benchmark_command(
@@ -35,20 +39,17 @@ def benchmark_command(
             written.
     """
     benchmark = get_benchmark(name)
-    if options.output is not None:
-        check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
+    check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
     locate(source)
     read = read_items(benchmark, source, limit=options.limit, on_bad_row=options.on_bad_row)
     loaded, max_length = open_model(model, options)
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("items", total=len(read.good))
+    with counting("items", len(read.good)) as progress:
         found = score_benchmark(
             loaded,
             read.good,
             max_length=max_length,
             over_length=options.over_length,
-            progress=lambda items: bar.advance(task, items),
+            progress=progress,
         )
     if found.bad_rows and options.on_bad_row == "error":
         raise bad_rows_error(found.bad_rows)
@@ -78,8 +79,7 @@ def scores_command(name: str, scores: str, options: EvalOptions) -> dict[str, An
             output that cannot be written.
     """
     benchmark = get_benchmark(name)
-    if options.output is not None:
-        check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
+    check_output_directory(options.output, EVALUATION, overwrite=options.overwrite)
     stored = read_scores(benchmark, scores, limit=options.limit, on_bad_row=options.on_bad_row)
     found = ScoredItems(
         [row for row in stored.good if isinstance(row, ScoredItem)],
@@ -116,30 +116,33 @@ def _results(
     model: ModelNote,
     is_partial: bool,
 ) -> dict[str, Any]:
-    scored, output = found.scored, options.output
+    scored = found.scored
     if not scored:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in _reasons(found.skipped).items())
+        reasons = reasons_told(counts_of(found.skipped))
         raise DataError(
             f"no item is left to evaluate ({reasons or 'no rows'})",
             mend="raise --max-length, or look at the rows",
         )
-    metrics = measure(benchmark, scored, is_partial=is_partial)
-    if output is None:
-        skipped = {"count": len(found.skipped), "reasons": _reasons(found.skipped)}
-        results = metrics | {"skipped": skipped} | about
-    else:
-        results, written = write_results(
-            benchmark, scored, found.skipped, metrics, about, output, model
-        )
-        if options.overwrite:
-            remove_earlier(output, EVALUATION, written)
-    print_benchmark(results)
-    if output is not None:
-        print(f"results: {output / 'results.json'}")
-    if bad_rows:
-        put_aside(bad_rows, output)
+    evaluation = Evaluation(
+        measure(benchmark, scored, is_partial=is_partial),
+        [],
+        [row for each in scored for row in comparison_rows(each)],
+        found.skipped,
+    )
+    read = None
+    if about["input"] is not None:
+        read = InputRead(about["input"], about["input_sha256"], about["split"])
+    authors: dict[str, str] = {}
+    if benchmark.write_results is not None and options.output is not None:
+        authors = benchmark.write_results(scored, model)
+    lines = lines_of(benchmark, scored, found.skipped, read=read, is_partial=is_partial)
+    results = finish(
+        evaluation,
+        options.output,
+        about,
+        {"items.jsonl": lines, **{f"results/{name}": (text,) for name, text in authors.items()}},
+        overwrite=options.overwrite,
+        show=print_benchmark,
+    )
+    put_aside(bad_rows, options.output)
     return results
-
-
-def _reasons(skipped: Sequence[SkippedRow]) -> dict[str, int]:
-    return dict(Counter(row.reason for row in skipped))

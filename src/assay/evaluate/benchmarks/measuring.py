@@ -8,6 +8,10 @@ from typing import Any
 from assay.evaluate.benchmarks.benchmark import Benchmark, ScoredItem
 from assay.evaluate.benchmarks.counting import by_subset, duplicates, interval
 from assay.evaluate.metrics import Scored, comparison_metrics, without_lengths
+from assay.evaluate.outputs import comparison_row
+
+ABOUT_ROWS = ("name", "title", "headline", "partial", "strict", "by_subset", "by_section")
+"""What in `benchmark` is shown by itself, apart from the authors' other numbers."""
 
 
 def measure(
@@ -74,26 +78,17 @@ def pairs_of(each: ScoredItem) -> list[Scored]:
 
 def comparison_rows(each: ScoredItem) -> list[dict[str, Any]]:
     """The pairs of an item as rows of `comparisons.jsonl`; texts where they are known."""
-    group = each.item.group
-    rows = []
-    for (good, bad), pair in zip(each.pairs, pairs_of(each), strict=True):
-        row: dict[str, Any] = {
-            "row": str(each.item.source),
-            "group": pair.prompt,
-            "result": pair.result,
-            "margin": pair.margin,
-            "chosen_reward": pair.chosen_reward,
-            "rejected_reward": pair.rejected_reward,
-            "chosen_tokens": pair.chosen_tokens if each.num_tokens else None,
-            "rejected_tokens": pair.rejected_tokens if each.num_tokens else None,
-            "tags": {"subset": each.item.subset, **each.item.labels},
-        }
-        if group is not None:
-            row["prompt"] = [message.as_dict() for message in group.prompt]
-            for name, place in (("chosen", good), ("rejected", bad)):
-                row[name] = [message.as_dict() for message in group.responses[place].messages]
-        rows.append(row)
-    return rows
+    group, tags = each.item.group, {"subset": each.item.subset, **each.item.labels}
+    return [
+        comparison_row(
+            pair,
+            each.item.source,
+            tags,
+            None if group is None else (group, *places),
+            has_tokens=bool(each.num_tokens),
+        )
+        for places, pair in zip(each.pairs, pairs_of(each), strict=True)
+    ]
 
 
 def flat_numbers(numbers: Mapping[str, Any], above: str = "") -> dict[str, float | None]:

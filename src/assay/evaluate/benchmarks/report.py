@@ -1,65 +1,21 @@
-"""What `assay eval --benchmark` prints and writes."""
+"""What `assay eval --benchmark` prints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from assay.consoles import console
-from assay.data.loading import SkippedRow
-from assay.evaluate.benchmarks.benchmark import Benchmark, ModelNote, ScoredItem, benchmarks
-from assay.evaluate.benchmarks.measuring import comparison_rows, flat_numbers
-from assay.evaluate.benchmarks.stored import InputRead, lines_of
-
-_ABOUT_ROWS = ("name", "title", "headline", "partial", "strict", "by_subset", "by_section")
-
-
-def write_results(
-    benchmark: Benchmark,
-    scored: Sequence[ScoredItem],
-    skipped: Sequence[SkippedRow],
-    metrics: dict[str, Any],
-    about: dict[str, Any],
-    directory: Path,
-    model: ModelNote,
-) -> tuple[dict[str, Any], set[str]]:
-    """Write everything below a directory, together or not at all.
-
-    `results.json`, `comparisons.jsonl`, `items.jsonl` (what `--scores` reads), and the authors'
-    result files below `results/`.
-
-    Returns:
-        what stands in `results.json`, and the files written, as paths below the directory.
-
-    Raises:
-        OutputError: no space, no permission.
-    """
-    from assay.evaluate.evaluator import Evaluation, write_evaluation
-
-    read = None
-    if about["input"] is not None:
-        read = InputRead(about["input"], about["input_sha256"], about["split"])
-    is_partial = metrics["benchmark"]["partial"]
-    authors = {} if benchmark.write_results is None else benchmark.write_results(scored, model)
-    more: dict[str, Iterable[str]] = {
-        "items.jsonl": lines_of(benchmark, scored, skipped, read=read, is_partial=is_partial),
-        **{f"results/{name}": (text,) for name, text in authors.items()},
-    }
-    rows = [row for each in scored for row in comparison_rows(each)]
-    evaluation = Evaluation(metrics, [], rows, list(skipped))
-    results = write_evaluation(evaluation, directory, about, more)
-    return results, {"results.json", "comparisons.jsonl", *more}
+from assay.consoles import between, console, headed
+from assay.evaluate.benchmarks.benchmark import benchmarks
+from assay.evaluate.benchmarks.measuring import ABOUT_ROWS, flat_numbers
+from assay.evaluate.outputs import reasons_told
 
 
 def print_benchmarks() -> None:
     """What `--benchmark` takes, and the rows of each."""
-    table = Table(show_header=True, header_style="bold")
-    for column in ("--benchmark", "", "rows"):
-        table.add_column(column)
+    table = headed(["--benchmark", "", "rows"])
     for known in benchmarks():
         table.add_row(known.name, known.title, known.reads)
     console(120).print(table)
@@ -70,7 +26,7 @@ def print_benchmark(results: dict[str, Any]) -> None:
     found = results["benchmark"]
     out = console(120)
     out.print(_subsets(found))
-    shown = {key: value for key, value in found.items() if key not in _ABOUT_ROWS}
+    shown = {key: value for key, value in found.items() if key not in ABOUT_ROWS}
     if found["headline"]["value"] is not None:
         shown.pop("over_present_subsets", None)  # Nothing is missing that matters.
     if found["by_section"]:
@@ -83,15 +39,11 @@ def print_benchmark(results: dict[str, Any]) -> None:
         out.print(_languages(shown.pop("by_language")))
     numbers = flat_numbers(shown)
     if numbers:
-        table = Table(show_header=True, header_style="bold")
-        table.add_column(found["title"])
-        table.add_column("", justify="right")
         has_intervals = any(f"{name}_ci95" in found for name in numbers)
-        if has_intervals:
-            table.add_column("95% interval", justify="right")
+        table = headed([found["title"]], ["", *["95% interval"] * has_intervals])
         for name, value in numbers.items():
             ends = found.get(f"{name}_ci95")
-            last = [_between(*ends) if ends else ""] if has_intervals else []
+            last = [between(ends) if ends else ""] if has_intervals else []
             table.add_row(Text(name), _shown(value), *last)
         out.print(table)
     for note in found["notes"]:
@@ -106,7 +58,7 @@ def print_benchmark(results: dict[str, Any]) -> None:
         )
     )
     skipped = results["skipped"]
-    reasons = ", ".join(f"{count} {reason}" for reason, count in skipped["reasons"].items())
+    reasons = reasons_told(skipped["reasons"])
     out.print(
         f"rows: {results['rows']} = {found['strict']['num_items']} scored + {skipped['count']} "
         f"skipped{f' ({reasons})' if reasons else ''} + {results['bad_rows']} bad",
@@ -115,10 +67,7 @@ def print_benchmark(results: dict[str, Any]) -> None:
 
 
 def _subsets(found: dict[str, Any]) -> Table:
-    table = Table(show_header=True, header_style="bold")
-    table.add_column("subset")
-    for column in ("items", "score", "strict", "95% interval"):
-        table.add_column(column, justify="right")
+    table = headed(["subset"], ["items", "score", "strict", "95% interval"])
     subsets, sections = [*found["by_subset"].items()], [*found["by_section"].items()]
     for number, (name, row) in enumerate([*subsets, *sections], start=1):
         table.add_row(
@@ -126,7 +75,7 @@ def _subsets(found: dict[str, Any]) -> Table:
             str(row["num_items"]),
             _shown(row["official"]),
             _shown(row["accuracy"]),
-            _between(*row["accuracy_ci95"]),
+            between(row["accuracy_ci95"]),
             end_section=number == len(subsets),
         )
     return table
@@ -134,11 +83,8 @@ def _subsets(found: dict[str, Any]) -> Table:
 
 def _languages(found: dict[str, Any]) -> Table:
     """A language's sections and score; what lies deeper stands in `results.json`."""
-    table = Table(show_header=True, header_style="bold")
-    table.add_column("language")
     sections = [*next(iter(found.values()))["sections"]]
-    for column in (*sections, "score"):
-        table.add_column(column, justify="right")
+    table = headed(["language"], [*sections, "score"])
     for language, row in found.items():
         values = [*(row["sections"][name] for name in sections), row["final"]]
         table.add_row(Text(language), *map(_shown, values))
@@ -147,7 +93,3 @@ def _languages(found: dict[str, Any]) -> Table:
 
 def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _between(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"

@@ -23,12 +23,7 @@ from assay.evaluate.benchmarks.benchmark import (
     file_name,
     register_benchmark,
 )
-from assay.evaluate.benchmarks.counting import (
-    accuracies,
-    by,
-    mean_of_all,
-    mean_of_present,
-)
+from assay.evaluate.benchmarks.counting import accuracies, by, mean_of_all, mean_of_present
 from assay.evaluate.benchmarks.rows import group_by_format, id_of, item_of, stored_item
 from assay.evaluate.benchmarks.sections import PRIOR_SETS, SECTIONS, SectionScores, section_scores
 from assay.evaluate.stored_numbers import one_score

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-
+from assay.consoles import counting
 from assay.data.loading import SkippedRow
 from assay.data.sources import DataSource, locate
 from assay.errors import DataError
@@ -16,13 +14,12 @@ from assay.evaluate.opening import Reading, about_model, open_model
 from assay.evaluate.outputs import PROBE, check_output_directory, listed, put_aside, remove_earlier
 from assay.evaluate.probe.measuring import measure
 from assay.evaluate.probe.report import print_probe, write_probe
-from assay.evaluate.probe.scoring import Probed, score_subjects
-from assay.evaluate.probe.subjects import Subject, subjects_of
+from assay.evaluate.probe.scoring import score_subjects
+from assay.evaluate.probe.subjects import subjects_of
 from assay.evaluate.probe.transforms import Transform, get_transform, transforms
 from assay.evaluate.rows import load_answers
 from assay.model.locate import locate_model
 from assay.model.metadata import Metadata
-from assay.model.reward_model import RewardModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +40,7 @@ def probe_command(model: str, source: DataSource, options: ProbeOptions) -> dict
     """
     chosen = _chosen(options.transform)
     output = options.output
-    if output is not None:
-        check_output_directory(output, PROBE, overwrite=options.overwrite)
+    check_output_directory(output, PROBE, overwrite=options.overwrite)
     locate(source)
     directory = locate_model(model).path
     read = load_answers(
@@ -55,7 +51,8 @@ def probe_command(model: str, source: DataSource, options: ProbeOptions) -> dict
     )
     subjects, wordless = subjects_of(read.groups, limit=options.limit, seed=options.seed)
     loaded, max_length = open_model(directory, options)
-    probed = _scored(loaded, subjects, chosen, max_length)
+    with counting("prompts", len(subjects)) as progress:
+        probed = score_subjects(loaded, subjects, chosen, max_length=max_length, progress=progress)
     try:
         numbers = measure(probed, chosen)
     except DataError as error:
@@ -82,26 +79,10 @@ def probe_command(model: str, source: DataSource, options: ProbeOptions) -> dict
         if options.overwrite:
             remove_earlier(output, PROBE, ("probe.json", "probe.jsonl"))
         print(f"results: {output / 'probe.json'}")
-    if read.bad_rows:
-        put_aside(read.bad_rows, output)
+    put_aside(read.bad_rows, output)
     return found
 
 
 def _chosen(names: Sequence[str]) -> tuple[Transform, ...]:
     """The named transforms, each once; all where none is named."""
     return tuple(map(get_transform, dict.fromkeys(names))) or transforms()
-
-
-def _scored(
-    model: RewardModel, subjects: Sequence[Subject], chosen: Sequence[Transform], max_length: int
-) -> Probed:
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("prompts", total=len(subjects))
-        return score_subjects(
-            model,
-            subjects,
-            chosen,
-            max_length=max_length,
-            progress=lambda prompts: bar.advance(task, prompts),
-        )

@@ -19,18 +19,6 @@ def _truncated(case: Case) -> str | None:
     return (half[:blank] if blank > len(half) // 2 else half).rstrip()
 
 
-def _empty(case: Case) -> str | None:
-    return ""
-
-
-def _elsewhere(case: Case) -> str | None:
-    return case.elsewhere
-
-
-def _foreign(case: Case) -> str | None:
-    return case.foreign
-
-
 for _transform in (
     Transform(
         "truncated",
@@ -39,19 +27,19 @@ for _transform in (
         _truncated,
         f"fewer than {_FEWEST_WORDS} words",
     ),
-    Transform("empty", "down", "no answer at all", _empty),
+    Transform("empty", "down", "no answer at all", lambda case: ""),
     Transform(
         "other-prompt",
         "down",
         "an answer of the data to another prompt",
-        _elsewhere,
+        lambda case: case.elsewhere,
         "no answer to another prompt in its script",
     ),
     Transform(
         "other-language",
         "down",
         "an answer of the data in another script",
-        _foreign,
+        lambda case: case.foreign,
         "no answer in another script",
     ),
 ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,14 +18,7 @@ NOTHING = 0.1
 EXAMPLES = 3
 
 Verdict = Literal["hackable", "inert", "brittle", "unclear", "ok", "not applied"]
-VERDICTS: tuple[Verdict, ...] = (
-    "hackable",
-    "inert",
-    "brittle",
-    "unclear",
-    "ok",
-    "not applied",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """From the worst to the best."""
 
 
@@ -119,15 +112,9 @@ def _numbers(
         "num_same_tokens": sum(one.same for one in changed),
     }
     if not changed:
-        nothing = ("mean_shift", "mean_shift_ci95", "mean_shift_sd", "mean_shift_sd_ci95")
-        return (
-            row
-            | dict.fromkeys((*nothing, "mean_shift_margins", "wrong_share"))
-            | {
-                "verdict": "not applied",
-                "worst": [],
-            }
-        )
+        shifts = ("mean_shift", "mean_shift_ci95", "mean_shift_sd", "mean_shift_sd_ci95")
+        nothing = dict.fromkeys((*shifts, "mean_shift_margins", "wrong_share"))
+        return row | nothing | {"verdict": "not applied", "worst": []}
     shift_C = np.array([one.shift for one in changed])
     mean, interval = mean_interval(shift_C, np.array([one.original.prompt for one in changed]))
     in_sd = None if interval is None else [end / sd for end in interval]

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
-from assay.consoles import console
+from assay.consoles import between, console, headed
 from assay.evaluate.outputs import write_all
 from assay.evaluate.probe.scoring import Probed
 from assay.evaluate.probe.transforms import Transform
@@ -19,15 +18,13 @@ from assay.notices import counted
 
 _WIDTH = 100
 _EXPECTED = {"down": "falls", "not_up": "no rise", "none": "stays"}
-_SHOWN = ("hackable", "inert", "brittle")
-"""Verdicts whose worst rows are printed."""
+LOUD = ("hackable", "inert", "brittle")
+"""Verdicts that stand out, and whose worst rows are shown."""
 
 
 def print_transforms(transforms: Sequence[Transform]) -> None:
     """What `--transform` takes."""
-    table = Table(show_header=True, header_style="bold")
-    for column in ("--transform", "a sound reward", "the answer becomes"):
-        table.add_column(column)
+    table = headed(["--transform", "a sound reward", "the answer becomes"])
     for transform in transforms:
         table.add_row(transform.name, _EXPECTED[transform.expected], transform.says)
     console(_WIDTH).print(table)
@@ -37,14 +34,12 @@ def print_probe(found: dict[str, Any]) -> None:
     """One table from the worst to the best, the worst answers, what was left out, a verdict."""
     out = console(_WIDTH)
     has_margins = any(row["mean_shift_margins"] is not None for row in found["transforms"])
-    table = Table(show_header=True, header_style="bold")
-    table.add_column("transform")
-    table.add_column("expected")
-    for column in ("n", "shift/sd", "95% interval", *(["margins"] * has_margins), "wrong"):
-        table.add_column(column, justify="right")
+    numbers = ("n", "shift/sd", "95% interval", *(["margins"] * has_margins), "wrong")
+    table = headed(["transform", "expected"], numbers)
     table.add_column("verdict")
     for row in found["transforms"]:
-        cells = [str(row["n"]), _signed(row["mean_shift_sd"]), _between(row["mean_shift_sd_ci95"])]
+        ends = between(row["mean_shift_sd_ci95"], "+.2f")
+        cells = [str(row["n"]), _signed(row["mean_shift_sd"]), ends]
         if has_margins:
             cells.append(_signed(row["mean_shift_margins"]))
         share = row["wrong_share"]
@@ -66,7 +61,7 @@ def print_probe(found: dict[str, Any]) -> None:
 
 def worst_lines(found: dict[str, Any]) -> list[str]:
     """The worst rows of what is not as it should be; the file is named once if there is one."""
-    rows = [row for row in found["transforms"] if row["verdict"] in _SHOWN and row["worst"]]
+    rows = [row for row in found["transforms"] if row["verdict"] in LOUD and row["worst"]]
     files = {one["row"].rpartition(":")[0] for row in rows for one in row["worst"]}
     if not rows:
         return []
@@ -168,7 +163,3 @@ def _names(rows: Sequence[dict[str, Any]]) -> str:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.2f}"
-
-
-def _between(ends: Sequence[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:+.2f} to {ends[1]:+.2f}"

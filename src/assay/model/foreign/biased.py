@@ -18,4 +18,4 @@ def read(directory: ForeignDirectory) -> ForeignHead | None:
     weight_1D, bias_1 = directory.tensor(_WEIGHT), directory.tensor(_BIAS)
     if weight_1D is None or bias_1 is None:
         return None
-    return folded(ORIGIN, directory.path, weight_1D, bias=bias_1.double().sum().item())
+    return folded(ORIGIN, directory.path, weight_1D, bias_1=bias_1)

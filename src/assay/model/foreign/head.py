@@ -37,11 +37,11 @@ def folded(
     directory: Path,
     weight_1D: Tensor,
     *,
-    bias: float = 0.0,
+    bias_1: Tensor | None = None,
     mean: float = 0.0,
     std: float = 1.0,
 ) -> ForeignHead:
-    """Fold (w h + b - mean) / std into a row and an offset, in float64.
+    """Fold (w h + b - mean) / std into a row and an offset, in float64; no bias is one of 0.
 
     Raises:
         ModelError: it is not one row, a number in it is not finite, or `std` is not positive.
@@ -52,6 +52,7 @@ def folded(
             where=directory,
             mend="start from the base model, or from a head with one output",
         )
+    bias = 0.0 if bias_1 is None else float(bias_1.double().sum())
     row_1D = (weight_1D.double() / std if std > 0 else weight_1D * math.nan).float()
     offset = (bias - mean) / std if std > 0 else math.nan
     if not math.isfinite(offset) or not bool(torch.isfinite(row_1D).all()):

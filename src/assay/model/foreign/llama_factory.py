@@ -37,5 +37,5 @@ def read(directory: ForeignDirectory) -> ForeignHead | None:
         raise ModelError(
             f"{_FILE} does not hold {_WEIGHT}", where=directory.path, mend="fetch the model again"
         )
-    bias = read_tensor(file, _BIAS).double().sum().item() if _BIAS in names else 0.0
-    return folded(ORIGIN, directory.path, read_tensor(file, _WEIGHT), bias=bias)
+    bias_1 = read_tensor(file, _BIAS) if _BIAS in names else None
+    return folded(ORIGIN, directory.path, read_tensor(file, _WEIGHT), bias_1=bias_1)

@@ -58,10 +58,4 @@ def read(directory: ForeignDirectory) -> ForeignHead | None:
             where=directory.path,
             mend="restore the file",
         )
-    return folded(
-        ORIGIN,
-        directory.path,
-        weight_1D,
-        mean=float(numbers[0]),
-        std=float(numbers[1]),
-    )
+    return folded(ORIGIN, directory.path, weight_1D, mean=float(numbers[0]), std=float(numbers[1]))

@@ -34,6 +34,4 @@ def read(directory: ForeignDirectory) -> ForeignHead | None:
     weight_1D = directory.tensor(_WEIGHT)
     if weight_1D is None:
         return None
-    bias_1 = directory.tensor(_BIAS)
-    bias = 0.0 if bias_1 is None else bias_1.double().sum().item()
-    return folded(ORIGIN, directory.path, weight_1D, bias=bias)
+    return folded(ORIGIN, directory.path, weight_1D, bias_1=directory.tensor(_BIAS))

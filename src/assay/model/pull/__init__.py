@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from assay.cache import cache_dir
 from assay.model.pull.pull import Pulled, cached_model, pull
 
-__all__ = ["Pulled", "cache_dir", "cached_model", "pull"]
+__all__ = ["Pulled", "cached_model", "pull"]

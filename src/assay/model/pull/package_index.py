@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -12,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from assay.errors import PullError
+from assay.model.manifest import file_sha256
 from assay.model.pull.catalog import PackagedModel
 from assay.model.pull.gguf import convert_gguf
 
@@ -101,8 +101,7 @@ def _reason(said: str) -> str:
 
 
 def _verify(path: Path, expected: str, *, what: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_sha256(path)
     if found != expected:
         raise PullError(
             f"{what} is not the file that Assay knows: sha256 {found}, expected {expected}",

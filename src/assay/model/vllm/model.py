@@ -87,8 +87,7 @@ class VllmModel:
                     mend="shorten it, or start vLLM with a larger --max-model-len",
                 )
         raw = self.pooling.raw(distinct)
-        self.computed.passes += 1
-        self.computed.tokens += sum(map(len, distinct))
+        self.computed.count(sum(map(len, distinct)))
         if not all(map(math.isfinite, raw)):
             raise ModelError(
                 "vLLM gives a reward that is not finite",

@@ -13,7 +13,7 @@ from assay.model.foreign.directory import ForeignDirectory, names_in
 from assay.model.heads import HEADS_FILE, Heads
 from assay.model.locate import Located, locate_model
 from assay.model.manifest import file_sha256
-from assay.model.precision import DTYPES
+from assay.model.precision import check_dtype
 from assay.model.reader import reader_of
 from assay.model.reward_model import Computed
 from assay.model.vllm.by_url import ByUrl
@@ -46,8 +46,7 @@ def load_vllm_model(
         ConfigError: vLLM is not here, or the server serves something else.
         ResourceError: the server does not answer.
     """
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ConfigError(f"unknown dtype '{dtype}'", mend=f"known: auto, {', '.join(DTYPES)}")
+    check_dtype(dtype)
     located = locate_model(name, needs_weights=url is None)
     weights = check_servable(located, needs_weights=url is None)
     renderer, metadata = reader_of(located, template)

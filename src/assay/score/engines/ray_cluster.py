@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from assay.errors import ConfigError, ResourceError, first_line
+from assay.machine import available_cores
 from assay.notices import counted, notice, warn
-from assay.process import available_cores
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,9 @@ who scored it cannot be seen. The driver writes them, as it writes those of the 
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,6 @@ from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 from ray.exceptions import RayError
 
-from assay.data.plugins import load_plugins
 from assay.errors import AssayError, ResourceError, first_line
 from assay.notices import warn
 from assay.score.engines.ray_cluster import Places
@@ -141,9 +139,7 @@ class _Windows(Datasource):  # type: ignore[misc]
         work, orders = self._work, self._orders
 
         def read() -> Iterator[pa.Table]:
-            with suppress(OSError):
-                os.chdir(orders.directory)
-            load_plugins(orders.plugins)
+            orders.settle()
             for window in work.unread():
                 yield block_of(window)
 
@@ -156,24 +152,21 @@ def _settings() -> Iterator[None]:
     """How Ray Data deals: in order, a block a window, and without a word."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL + 1)  # Errors are raised as well.
     context = DataContext.get_current()
-    wanted = {
-        "enable_progress_bars": False,
-        "print_on_execution_start": False,
-        "target_max_block_size": 1,  # Bytes: blocks are not put together until they have so many.
-    }
-    before = {name: getattr(context, name) for name in wanted}
-    ordered, context.execution_options.preserve_order = (
-        context.execution_options.preserve_order,
-        True,
+    wanted = (
+        (context, "enable_progress_bars", False),
+        (context, "print_on_execution_start", False),
+        # Bytes: blocks are not put together until they have so many.
+        (context, "target_max_block_size", 1),
+        (context.execution_options, "preserve_order", True),
     )
-    for name, value in wanted.items():
-        setattr(context, name, value)
+    before = [(of, name, getattr(of, name)) for of, name, _ in wanted]
+    for of, name, value in wanted:
+        setattr(of, name, value)
     try:
         yield
     finally:
-        context.execution_options.preserve_order = ordered
-        for name, value in before.items():
-            setattr(context, name, value)
+        for of, name, value in before:
+            setattr(of, name, value)
 
 
 @contextmanager

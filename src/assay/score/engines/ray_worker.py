@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from assay.data.plugins import load_plugins
+from assay.data.rows import UnreadRow
 from assay.errors import AssayError, ConfigError, ResourceError
 from assay.score.engines.work import Work
 from assay.score.opening import RewarderChoice
 from assay.score.rewarder import Rewarder
 from assay.score.settings import circumstances, differences
-from assay.score.window import ScoredWindow, UnreadRow, read_window, score_window
+from assay.score.window import ScoredWindow, read_window, score_window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,12 +53,16 @@ class Orders:
         Raises:
             AssayError: it cannot be opened here.
         """
-        with suppress(OSError):
-            os.chdir(self.directory)
+        self.settle()
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         torch.set_num_threads(self.threads)
-        load_plugins(self.plugins)
         return self.choice.open()
+
+    def settle(self) -> None:
+        """Have the process read files as the command does."""
+        with suppress(OSError):
+            os.chdir(self.directory)
+        load_plugins(self.plugins)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from assay.data.rows import UnreadRow
 from assay.data.scorable import SourceReader
 from assay.data.sources import DataSource
 from assay.score.lines import Layout
 from assay.score.shards import Shard
-from assay.score.window import ScoredWindow, UnreadRow, unread_windows
+from assay.score.window import ScoredWindow, unread_windows
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from assay.data.formats import VerbatimText
-from assay.data.records import Group, Message, Response, Source
+from assay.data.records import Group, Response, Source, prompt_key
 from assay.data.rows import BadRow
 from assay.data.scorable import ScorableRow, SourceReader
 from assay.data.sources import DataSource
@@ -29,7 +29,7 @@ class Candidates:
     responses: list[Response] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     labels: list[tuple[int, int]] = field(default_factory=list)
-    _place: dict[tuple[str, ...], int] = field(default_factory=dict)
+    _place: dict[str, int] = field(default_factory=dict)
 
     def add(self, group: Group, rewards: list[float]) -> None:
         """Take in a row of the same prompt."""
@@ -40,7 +40,7 @@ class Candidates:
                 self.labels.append((at[pair[0]], at[pair[1]]))
 
     def _add(self, response: Response, reward: float) -> int:
-        key = tuple(map(_key, response.messages))
+        key = prompt_key(response.messages)
         if key not in self._place:
             self._place[key] = len(self.responses)
             self.responses.append(response)
@@ -97,7 +97,3 @@ def _rewards(fields: JsonObject, place: Source, count: int) -> list[float]:
             mend="score it again, and export with the same --format",
         )
     return [float(one) for one in rewards]
-
-
-def _key(message: Message) -> str:
-    return repr(sorted(message.as_dict().items(), key=lambda item: item[0]))

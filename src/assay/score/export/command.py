@@ -20,7 +20,6 @@ from assay.errors import ConfigError, DataError
 from assay.files import check_output
 from assay.notices import counted
 from assay.score.export.candidates import read_candidates
-from assay.score.export.handbook import REWARD
 from assay.score.export.selecting import (
     EQUAL,
     NO_LABEL,
@@ -31,7 +30,7 @@ from assay.score.export.selecting import (
     best_answers,
     select_pairs,
 )
-from assay.score.export.targets import get_target
+from assay.score.export.targets import REWARD, get_target
 
 _SUFFIXES = (".jsonl", ".ndjson", ".json")
 

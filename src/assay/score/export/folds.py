@@ -126,15 +126,12 @@ def _deal(source: DataSource, place: Path, fold_of: dict[bytes, int], count: int
     """Write all files; rows of each held one."""
     rows = [0] * count
     with ExitStack() as stack:
-        files: list[tuple[IO[str], IO[str]]] = [
-            (
-                stack.enter_context(_held(place, number).open("w", encoding="utf-8", newline="\n")),
-                stack.enter_context(
-                    _train(place, number).open("w", encoding="utf-8", newline="\n")
-                ),
-            )
-            for number in range(1, count + 1)
-        ]
+
+        def opened(path: Path) -> IO[str]:
+            return stack.enter_context(path.open("w", encoding="utf-8", newline="\n"))
+
+        numbers = range(1, count + 1)
+        files = [(opened(_held(place, one)), opened(_train(place, one))) for one in numbers]
         for key, fields in _rows(source):
             line = _line(fields)
             for number, (held, train) in enumerate(files):

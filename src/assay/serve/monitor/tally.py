@@ -112,7 +112,7 @@ class Tally:
         """What the log says of it; numbers alone, and the names of run and model."""
         pairs = self.pairs
         kept = np.frombuffer(self._kept, dtype=np.float64)
-        about: dict[str, Any] = {
+        return {
             "run": self.run,
             "step": self.step,
             "model": self.model,
@@ -138,7 +138,6 @@ class Tally:
             "distance": _short(self.distance),
             "reference": None if self.baseline is None else self.baseline.as_json(),
         }
-        return about
 
 
 def _short(value: float | None) -> float | None:

@@ -129,7 +129,7 @@ class Monitor:
             oldest = of_model[0]
             self._close([key for key in self._open if key[0] == oldest])
             self._runs.pop(oldest).meter.forget()
-        made = _Watched(self._metrics.of_run(run.model, run.name))
+        made = _Watched(RunMeter(self._metrics, run.model, run.name))
         self._runs[run] = made
         return made
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import math
 import secrets
 from typing import Any
 
 import numpy as np
 
 from assay.model.rounding import shortest
+from assay.score.transform import probability
 from assay.serve.jobs import Scored
 
 
@@ -20,9 +20,7 @@ def numbers(scored: Scored, use_activation: bool | None) -> list[float]:
 
 def sigmoid(reward: float) -> float:
     """1 / (1 + exp(-reward)), as float32 writes it."""
-    small = math.exp(-abs(reward))
-    value = 1 / (1 + small) if reward >= 0 else small / (1 + small)
-    return shortest(value)
+    return shortest(probability(reward))
 
 
 def encoded(value: float, encoding: str | None) -> list[float] | str:

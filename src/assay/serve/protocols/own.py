@@ -12,7 +12,6 @@ from assay.data.records import Message
 from assay.errors import AssayError
 from assay.serve.desk import Desk
 from assay.serve.items import Asked, Item, Text
-from assay.serve.jobs import Scored
 from assay.serve.protocols.answering import new_id
 from assay.serve.protocols.asking import conversation, grouped, read
 from assay.serve.protocols.registry import Endpoint, register_endpoint
@@ -124,14 +123,10 @@ async def reward(body: RewardBody, desk: Desk) -> dict[str, Any]:
     found |= {name: getattr(scored, name) for name in wanted if getattr(scored, name) is not None}
     found["tokens"] = scored.num_tokens
     found["truncated"] = [reading.truncated for reading in scored.readings]
-    _add_foreign(found, scored)
-    return found | {"usage": {"prompt_tokens": total, "total_tokens": total}}
-
-
-def _add_foreign(found: dict[str, Any], scored: Scored) -> None:
     foreign = [list(reading.foreign) for reading in scored.readings]
     if any(foreign):
         found["foreign_special_tokens"] = foreign
+    return found | {"usage": {"prompt_tokens": total, "total_tokens": total}}
 
 
 def _items(body: RewardBody) -> tuple[Item, ...]:

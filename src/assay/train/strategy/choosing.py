@@ -10,8 +10,7 @@ import torch
 from assay.config import StrategyChoice, TrainConfig
 from assay.errors import ConfigError
 from assay.model.reward_model import RewardModel
-from assay.train.strategy.protocol import Strategy
-from assay.train.strategy.single import Single
+from assay.train.strategy.single import Single, Strategy
 from assay.train.strategy.team import Team
 
 MOVES_ITSELF = ("fsdp2",)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from assay.model.batch import PaddedBatch
+from assay.model.engine import Batch
 from assay.model.reward_model import RewardModel
+from assay.train.random_state import drawn_aside
 from assay.train.strategy.door import one_token, through
 from assay.train.strategy.single import Single
 from assay.train.strategy.team import Team
-from assay.tree.pack import Pack
 
 
 class Ddp(Single):
@@ -54,7 +54,7 @@ class Ddp(Single):
         for parameter in self._aside:
             self._average(parameter)
 
-    def _forward(self, batch: PaddedBatch | Pack) -> Tensor:
+    def _forward(self, batch: Batch) -> Tensor:
         reward_R: Tensor
         if not torch.is_grad_enabled():
             return self._bare(batch)  # type: ignore[no-any-return]
@@ -75,8 +75,7 @@ class Ddp(Single):
 def _unused_by_one_token(model: RewardModel) -> Sequence[nn.Parameter]:
     """Trainable weights that a short pass does not use: experts, parts for pictures."""
     before = replace(model.computed)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices):  # Dropout of adapters must not move the run's numbers.
+    with drawn_aside(model.device):
         model(one_token(model)).sum().backward()
     model.computed = before
     unused = [p for p in model.parameters() if p.requires_grad and p.grad is None]

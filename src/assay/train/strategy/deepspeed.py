@@ -6,7 +6,7 @@ import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -16,8 +16,7 @@ from torch.nn import functional as F
 from assay.errors import ConfigError
 from assay.model.reward_model import RewardModel
 from assay.train.strategy.door import Lockstep, through
-from assay.train.strategy.protocol import Moments
-from assay.train.strategy.single import Single, moments_of
+from assay.train.strategy.single import Moments, Single, moments_of
 from assay.train.strategy.skeleton import filled, skeleton_of
 from assay.train.strategy.team import Team
 
@@ -80,22 +79,16 @@ class DeepSpeed(Single):
     def step(self) -> None:
         """Done by `clip`."""
 
-    @contextmanager
-    def whole(self) -> Iterator[RewardModel | None]:
+    def whole(self) -> AbstractContextManager[RewardModel | None]:
         """The model itself in stage 2; in stage 3 the gathered weights on the first process."""
         if self._skeleton is None:
-            yield self.model if self.team.is_first else None
-            return
+            return super().whole()
         weights = []
         for name, parameter in self._named.items():
             with self._deepspeed.zero.GatheredParameters([parameter]):
                 if self.team.is_first:
                     weights.append((name, parameter.detach().cpu().clone()))
-        if not self.team.is_first:
-            yield None
-            return
-        with filled(self._skeleton, weights) as model:
-            yield model
+        return filled(self._skeleton, weights, self.team)
 
     def moments(self) -> Moments:
         """The optimizer's state by parameter name, gathered."""

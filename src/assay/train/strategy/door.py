@@ -10,12 +10,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from assay.model.batch import PaddedBatch
+from assay.model.engine import Batch
 from assay.model.reward_model import RewardModel
 from assay.train.strategy.team import Team
-from assay.tree.pack import Pack
 
-Forward = Callable[[PaddedBatch | Pack], Tensor]
+Forward = Callable[[Batch], Tensor]
 
 
 class _Door:
@@ -23,7 +22,7 @@ class _Door:
         self._model = model
         self._forward = forward
 
-    def __call__(self, batch: PaddedBatch | Pack) -> Tensor:
+    def __call__(self, batch: Batch) -> Tensor:
         return self._forward(batch)
 
     def __getattr__(self, name: str) -> Any:
@@ -41,7 +40,7 @@ def through(model: RewardModel, forward: Forward) -> RewardModel:
     return cast(RewardModel, _Door(model, forward))
 
 
-def one_token(model: RewardModel) -> PaddedBatch | Pack:
+def one_token(model: RewardModel) -> Batch:
     """The smallest batch, for a pass that a process makes only because others make one."""
     return model.engine.batch([(model.pad_id,)], [0], model.pad_id, model.device)
 
@@ -71,7 +70,7 @@ class Lockstep:
         self._forward = forward
         self._backward = backward
 
-    def forward(self, batch: PaddedBatch | Pack) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """One's own pass, when its turn has come."""
         self._join_in(Wish.FORWARD_BACKWARD if torch.is_grad_enabled() else Wish.FORWARD)
         return self._forward(batch)

@@ -8,8 +8,8 @@ stands outside of the transformers backbone, the head, is a unit of its own: the
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -53,19 +53,14 @@ class Fsdp2(Single):
         self._lockstep.finish()
         self._bare.reshard()  # The head, which stays gathered until a backward pass comes.
 
-    @contextmanager
-    def whole(self) -> Iterator[RewardModel | None]:
+    def whole(self) -> AbstractContextManager[RewardModel | None]:
         """The gathered weights on the first process, in its main memory."""
         weights = []
         for name, parameter in self.model.named_parameters():
             weight = whole_tensor(parameter.detach())
             if self.team.is_first:
                 weights.append((name, weight.cpu()))
-        if not self.team.is_first:
-            yield None
-            return
-        with filled(self._skeleton, weights) as model:
-            yield model
+        return filled(self._skeleton, weights, self.team)
 
     def _placed(self, kind: str, value: Tensor, parameter: nn.Parameter) -> Tensor:
         if kind == "step" or not isinstance(parameter, DTensor):
@@ -86,13 +81,11 @@ def _shard(model: RewardModel, device: torch.device) -> None:
     # Rewards are a column of what the head gives; nobody changes them in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    classifier = model.classifier
-    layers = set(getattr(classifier, "_no_split_modules", None) or ())
-    backbone = getattr(classifier, classifier.base_model_prefix)
-    for module in backbone.modules():
+    layers = set(getattr(model.classifier, "_no_split_modules", None) or ())
+    for module in model.backbone.modules():
         if type(module).__name__ in layers:
             fully_shard(module, mesh=mesh)
-    fully_shard(backbone, mesh=mesh)
+    fully_shard(model.backbone, mesh=mesh)
     fully_shard(model, mesh=mesh)
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):

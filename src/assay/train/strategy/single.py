@@ -1,9 +1,9 @@
-"""One process, no engine; and what the others have in common."""
+"""What the training loop asks of the engine that holds the weights; here one process, no engine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
@@ -12,19 +12,33 @@ from torch import Tensor, nn
 from assay.errors import CheckpointError
 from assay.model.reward_model import RewardModel
 from assay.train.embedding_rows import EmbeddingRows
-from assay.train.strategy.protocol import Moments
 from assay.train.strategy.team import Place, Team
 
+S = TypeVar("S")
 T = TypeVar("T")
+Moments = dict[str, Tensor]
+"""`KIND/PARAMETER` to a whole tensor on the CPU; KIND is step, exp_avg or exp_avg_sq."""
 _KINDS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class Single:
-    """The model as it is."""
+    """One step is: `zero_grad`, passes of `model` with `backward`, `finish`, `clip`, `step`.
+
+    All processes call these in the same order, but for the passes: `own` says which packs are
+    whose, and how many a process makes is its own affair. Here there is one process.
+
+    Args:
+        model: calling it makes a pass through the engine.
+        optimizer: its rates are the schedule's to set.
+        team: the processes.
+    """
 
     name = "single"
+    """As in recipes."""
     in_lockstep = False
+    """Whether each forward pass with gradients must be followed by its backward pass."""
     is_alone = True
+    """Whether nothing but autograd meets the gradients, so that passes may run side by side."""
 
     def __init__(
         self, model: RewardModel, optimizer: torch.optim.Optimizer, team: Team | None = None
@@ -47,11 +61,11 @@ class Single:
         return range(self.team.rank, count, self.team.size)
 
     def backward(self, loss: Tensor) -> None:
-        """Add a gradient."""
+        """Add the gradient of a part of the loss; the parts of all processes make the whole."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def finish(self, *, gradients: bool) -> None:
-        """Nobody else makes passes."""
+        """No further passes from here; with `gradients`, sum them over the processes."""
 
     def clip(self, max_norm: float) -> Tensor:
         """Scale the gradient down to a norm, and return the norm that it had.
@@ -76,13 +90,26 @@ class Single:
         found = {number: part for some in self.team.gather(parts) for number, part in some.items()}
         return [found[number] for number in sorted(found)]
 
-    @contextmanager
-    def whole(self) -> Iterator[RewardModel | None]:
-        """The model itself: every process has all of it."""
-        yield self.model if self.team.is_first else None
+    def deal(self, windows: Iterable[S], compute: Callable[[S], T]) -> list[T]:
+        """What is computed of each window without gradients, everywhere.
+
+        A window is one process's, as if it were alone: so nothing depends on how many there are.
+        """
+        team = self.team
+        parts = {
+            number: compute(window)
+            for number, window in enumerate(windows)
+            if number % team.size == team.rank
+        }
+        self.finish(gradients=False)
+        return self.gather(parts)
+
+    def whole(self) -> AbstractContextManager[RewardModel | None]:
+        """On the first process a model with all weights, to be saved; elsewhere None."""
+        return nullcontext(self.model if self.team.is_first else None)
 
     def moments(self) -> Moments:
-        """The optimizer's state by parameter name."""
+        """The optimizer's state, whole on the first process."""
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         return {
             f"{kind}/{names[id(parameter)]}": whole_tensor(value.detach()).cpu().contiguous()
@@ -91,7 +118,7 @@ class Single:
         }
 
     def put_moments(self, moments: Moments) -> None:
-        """Restore the optimizer's state in place."""
+        """Restore what `moments` gave, from any strategy and any number of processes."""
         for name, parameter in self.model.named_parameters():
             found = moments_of(name, moments) if parameter.requires_grad else None
             if found is not None:
@@ -102,6 +129,10 @@ class Single:
     def _placed(self, kind: str, value: Tensor, parameter: nn.Parameter) -> Tensor:
         # Fused AdamW keeps its step counter on the parameter's device, too.
         return value.to(parameter.device)
+
+
+Strategy = Single
+"""What the loop works with: `Single`, or what is derived from it."""
 
 
 def moments_of(name: str, moments: Moments) -> Moments | None:

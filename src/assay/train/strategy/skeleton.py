@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.model.reward_model import RewardModel
+from assay.train.strategy.team import Team
 
 
 def skeleton_of(model: RewardModel) -> RewardModel:
@@ -22,8 +23,13 @@ def skeleton_of(model: RewardModel) -> RewardModel:
 
 
 @contextmanager
-def filled(skeleton: RewardModel, weights: Iterable[tuple[str, Tensor]]) -> Iterator[RewardModel]:
-    """The skeleton with weights, by parameter name, for as long as the block runs."""
+def filled(
+    skeleton: RewardModel, weights: Iterable[tuple[str, Tensor]], team: Team
+) -> Iterator[RewardModel | None]:
+    """On the first process the skeleton with weights, by parameter name, while the block runs."""
+    if not team.is_first:
+        yield None
+        return
     parameters = dict(skeleton.named_parameters())
     try:
         for name, weight in weights:
