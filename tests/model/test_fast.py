@@ -717,7 +717,7 @@ def test_stock_code_is_what_the_self_check_compares_with(monkeypatch: pytest.Mon
 
     right = fast._norm_with
     monkeypatch.setattr(fast, "_norm_with", lambda eps, offset: right(eps, 1 - offset))
-    monkeypatch.setattr("assay.model.selfcheck._keep", lambda *_: None)
+    monkeypatch.setattr("assay.model.selfcheck.keep_answer", lambda *_: None)
     monkeypatch.setattr("assay.model.selfcheck.architecture_key", lambda *_: "no such key")
     fault = verdict_on(reward_model("llama"), "tree").fault
     assert fault is not None
