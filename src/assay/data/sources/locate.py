@@ -16,9 +16,9 @@ from assay.errors import DataError, together
 from assay.files import check_not_input
 
 _GLOB = frozenset("*?[")
-_INSTEAD = {
-    "revision": "; it is for data sets of a hub",
-    "split": " and name the file of that split",
+_MENDS = {
+    "revision": "leave the revision out; it is for data sets of a hub",
+    "split": "leave the split out and name the file of that split",
 }
 
 
@@ -118,8 +118,7 @@ def _refuse(source: DataSource, what: str, *names: str) -> None:
     for name in names:
         value = getattr(source, name)
         if value is not None:
-            mend = f"leave the {name} out{_INSTEAD[name]}"
-            raise DataError(f"{what} has no {name} '{value}'", where=source.path, mend=mend)
+            raise DataError(f"{what} has no {name} '{value}'", where=source.path, mend=_MENDS[name])
 
 
 def _part_of_file(path: Path, name: str) -> Part:
