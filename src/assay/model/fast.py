@@ -173,7 +173,7 @@ def _linear_forward(module: nn.Module) -> Any:
 
 
 def _linear(self: nn.Linear, x: Tensor) -> Tensor:
-    single = all(tensor.dtype == torch.float32 for tensor in (x, self.weight))
+    single = all(tensor.dtype == products.DTYPE for tensor in (x, self.weight))
     if not single or not _is_plain(x, x.dtype) or x.numel() == 0:
         return nn.Linear.forward(self, x)
     return products.linear(x, self.weight, self.bias)

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from assay.machine import processor_vendor
 
+DTYPE = torch.float32
+"""Of all that is multiplied here."""
 _FASTER_ON = ("AuthenticAMD",)
 
 
