@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from assay.config import ModelConfig, TrainConfig
+from assay.doctor import computing
 from assay.doctor.computing import product_rate
 from assay.doctor.models import kept_in_theory, without_weights
+from assay.doctor.section import Section
 from assay.model.engine import EngineName
 from assay.model.loading import build_for_training
 from assay.model.reader import reader_for_training
@@ -38,3 +40,23 @@ def test_memory_is_told_without_weights(
 
 def test_the_rate_of_products() -> None:
     assert 1e8 < product_rate(torch.device("cpu")) < 1e14
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_rate_is_that_of_the_library_that_multiplies(
+    faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def multiplied(x: torch.Tensor, weight: torch.Tensor, bias: None) -> torch.Tensor:
+        calls.append(1)
+        return x @ weight.t()
+
+    monkeypatch.setattr(computing, "is_onednn_faster", lambda: faster)
+    monkeypatch.setattr(computing, "linear", multiplied)
+    monkeypatch.setattr(computing, "_SECONDS", 0.01)
+    section = Section("computing")
+    computing._say_products(torch.device("cpu"), section)
+    assert bool(calls) == faster
+    said = {fact.name: fact.value for fact in section.facts}
+    assert said["linear layers"] == ("oneDNN" if faster else "torch")

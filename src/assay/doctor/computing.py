@@ -16,6 +16,7 @@ from assay.model.int8_probe import check_worth, layer_seconds
 from assay.model.lanes import LANES
 from assay.model.loading import resolve_device
 from assay.model.precision import WORTH, faster_dtype
+from assay.model.products import DTYPE, is_onednn_faster, linear
 from assay.notices import counted
 from assay.tree.attention import KERNELS, kernels_on
 
@@ -61,12 +62,17 @@ def product_rate(device: torch.device, dtype: torch.dtype = torch.float32) -> fl
     scale = 1 if device.type == "cpu" else 8  # A GPU is not filled by less.
     x = torch.ones(rows * scale, inner, dtype=dtype, device=device)
     y = torch.ones(inner, columns, dtype=dtype, device=device)
+    by_onednn = device.type == "cpu" and dtype == DTYPE and is_onednn_faster()
+
+    def multiplied() -> torch.Tensor:
+        return linear(x, y.t(), None) if by_onednn else x @ y
+
     seconds: list[float] = []
     with torch.inference_mode():
-        (x @ y).sum().item()
+        multiplied().sum().item()
         while sum(seconds) < _SECONDS and len(seconds) < 200:
             began = time.perf_counter()
-            product = x @ y
+            product = multiplied()
             if device.type != "cpu":
                 product[0, 0].item()  # Which waits for the device.
             seconds.append(time.perf_counter() - began)
@@ -82,6 +88,13 @@ def _say_products(device: torch.device, section: Section) -> None:
     said = ", ".join(f"{value / 1e9:,.0f} GFLOP/s in {name}" for name, value in rate.items())
     shape = " x ".join(map(str, PRODUCT))
     section.say("products", rate, f"{said} ({shape}, {counted(torch.get_num_threads(), 'thread')})")
+    if device.type == "cpu":
+        by, why = (
+            ("oneDNN", "faster on processors of this maker")
+            if is_onednn_faster()
+            else ("torch", "as it does by itself")
+        )
+        section.say("linear layers", by, f"{by} multiplies those in float32 ({why})")
 
 
 def _say_int8(section: Section) -> None:
