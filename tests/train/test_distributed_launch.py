@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +17,12 @@ from pathlib import Path
 import pytest
 from tiny_ranks import free_port
 from tiny_runs import log_of, recipe, recipe_file, rows, write_lines
+from torch import distributed as dist
 
 from assay.config import Recipe
 from assay.errors import ConfigError
 from assay.train.loop import train
+from assay.train.strategy import team as strategy_team
 from assay.train.strategy.team import Place, Team, device_of
 
 LONG_RUN = 400
@@ -156,6 +160,29 @@ def test_a_process_that_is_killed_takes_the_other_with_it(
     assert codes == [2, -signal.SIGKILL], said
     assert "another process of this run ended without a word" in said[0]
     assert "Traceback" not in said[0]
+
+
+class SlowStore(dist.HashStore):
+    """Takes its time, as one does whose process is about to go."""
+
+    asked = threading.Event()
+
+    def clone(self) -> dist.Store:
+        return self
+
+    def check(self, keys: list[str]) -> bool:
+        self.asked.set()
+        time.sleep(0.3)
+        return False
+
+
+def test_no_thread_is_in_the_store_when_a_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # "terminate called without an active exception" and exit code -6, once in some hundred runs.
+    monkeypatch.setattr(strategy_team, "_POLL", 0.0)
+    store = SlowStore()
+    with strategy_team._watched(store):
+        assert store.asked.wait(timeout=10)
+    assert "assay-watch" not in {thread.name for thread in threading.enumerate()}
 
 
 # What is refused before anything is started.

@@ -177,8 +177,8 @@ def team(device: str) -> Iterator[Team]:
         rank=rank,
         world_size=size,
     )
-    level, watch = logger.level, _watch(store)
-    try:
+    level = logger.level
+    with _watched(store):
         joined = Team(place, store)
         if (dist.get_rank(), dist.get_world_size()) != (place.rank, place.size):
             raise ConfigError(
@@ -189,13 +189,13 @@ def team(device: str) -> Iterator[Team]:
             )
         if not joined.is_first:
             logger.setLevel(logging.CRITICAL)
-        with _ending_together(joined):
-            yield joined
-            joined.wait()
+        try:
+            with _ending_together(joined):
+                yield joined
+                joined.wait()
+        finally:
+            logger.setLevel(level)
         dist.destroy_process_group()
-    finally:
-        watch.set()
-        logger.setLevel(level)
 
 
 def device_of(name: str, place: Team) -> str:
@@ -275,11 +275,9 @@ def _is_broken_connection(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in text or "connection" in text
 
 
-def _watch(store: Any) -> threading.Event:
-    """End this process some time after another one has failed, were it stuck in a collective.
-
-    Setting the event ends the watch.
-    """
+@contextmanager
+def _watched(store: Any) -> Iterator[None]:
+    """End this process some time after another one has failed, were it stuck in a collective."""
     own, done = store.clone(), threading.Event()
 
     def look() -> None:
@@ -291,5 +289,11 @@ def _watch(store: Any) -> threading.Event:
             if failed and not done.wait(_GRACE):
                 os._exit(2)
 
-    threading.Thread(target=look, name="assay-watch", daemon=True).start()
-    return done
+    watch = threading.Thread(target=look, name="assay-watch", daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        # An interpreter that ends while a thread is in the store's C++ code aborts.
+        watch.join(_GRACE)
