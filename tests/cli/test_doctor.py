@@ -148,7 +148,7 @@ def test_memory_that_will_not_do(
 def test_a_model(assay: Assay, models: Models, kind: str) -> None:
     found = diagnosed(assay("doctor", "--model", getattr(models, kind), "--json"))
     facts = found["sections"]["model"]["facts"]
-    assert facts["engine"] == {"taken": "tree", "faults": {"tree": None}}
+    assert facts["engine"] == {"taken": "tree", "faults": {}}
     assert facts["attention"]["full"] in ("cascade", "varlen", "flex")
     assert facts["reward head"] == (kind != "base")
     assert facts["architecture"]["kind"] == ("adapter" if kind == "adapter" else "plain")
@@ -175,7 +175,7 @@ def test_why_an_engine_is_not_the_fastest(
     assert re.search(r"^  engine +padded, since .*tree: its head is not one row", ran.out, re.M)
     asked = recipe(model={"path": str(encoder)}, train={"engine": "tree"})
     [found] = problems(assay("doctor", asked, "--json"))
-    assert found.startswith("train.engine: engine tree is not right for this model")
+    assert found.startswith("engine tree is not right for this model")
 
 
 def test_what_would_be_fetched_is_no_problem(

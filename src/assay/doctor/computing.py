@@ -13,7 +13,7 @@ import torch
 from assay.doctor.section import Section
 from assay.errors import AssayError
 from assay.model.int8_probe import check_worth, layer_seconds
-from assay.model.lanes import LANES
+from assay.model.lanes import lanes_here
 from assay.model.loading import resolve_device
 from assay.model.precision import WORTH, faster_dtype
 from assay.model.products import DTYPE, is_onednn_faster, linear
@@ -111,7 +111,7 @@ def _say_int8(section: Section) -> None:
 
 def _say_lanes(section: Section) -> None:
     threads = torch.get_num_threads()
-    lanes = 1 if threads % LANES else LANES
+    lanes = lanes_here()
     said = (
         f"{lanes} halves of a training pack side by side, {threads // lanes} of the threads each"
         if lanes > 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import nn
@@ -14,13 +13,12 @@ from assay.config import Recipe, TrainConfig
 from assay.data.rendering import Renderer
 from assay.doctor.packages import shortened
 from assay.doctor.section import Section, gib
-from assay.errors import ConfigError, ModelError, ResourceError, first_line
+from assay.errors import ModelError, ResourceError, first_line
 from assay.model.adapters import adapter_names, has_head, new_adapters
 from assay.model.classifier import config_of, quiet_transformers
-from assay.model.devicecheck import wrong_kernels
 from assay.model.engine import ENGINES, EngineName
 from assay.model.foreign import foreign_head
-from assay.model.ladder import fault_in
+from assay.model.ladder import rung_of
 from assay.model.loading import resolve_device
 from assay.model.locate import Located, base_named_in, locate_here
 from assay.model.metadata import Metadata
@@ -209,37 +207,20 @@ def _say_engine(
     Raises:
         ConfigError: the one that is asked for is wrong for the model.
     """
-    faults: dict[EngineName, str | None] = {}
-    for name in ENGINES if choice == "auto" else (cast(EngineName, choice),):
-        faults[name] = fault_in(model, name)
-        if faults[name] is None:
-            break
-    taken, fault = next(reversed(faults.items()))
-    if choice != "auto" and fault is not None and taken != "padded":
-        raise ConfigError(
-            f"engine {choice} is not right for this model: {fault}",
-            where="train.engine",
-            mend="take auto",
-        )
-    reason = (
-        "the fastest, and right on a small copy of this model" if choice == "auto" else "as asked"
-    )
-    if fault is not None:
-        section.notes.append(
-            f"engine {taken}: {fault}; compare a few rewards with another program's"
-        )
-    passed = {name: said for name, said in faults.items() if name != taken}
-    why = "; ".join(f"{name}: {said}" for name, said in passed.items())
-    said = f"{taken}, since others do not fit ({why})" if why else f"{taken}: {reason}"
-    section.say("engine", {"taken": taken, "faults": faults}, said)
+    rung = rung_of(model, choice, device)
+    taken = rung.engine
+    why = "; ".join(f"{name}: {fault}" for name, fault in rung.faults.items() if name != taken)
+    said = f"{taken}, since others do not fit ({why})" if why else f"{taken}: as asked"
+    if choice == "auto" and not why:
+        said = f"{taken}: the fastest, and right on a small copy of this model"
+    section.say("engine", {"taken": taken, "faults": rung.faults}, said)
+    if rung.doubt is not None:
+        section.notes.append(rung.doubt)
+    section.notes += [text for text, _ in rung.kernels_left_out]
     if ENGINES[taken].attention is None:
         section.say("attention", model.classifier.config._attn_implementation, "transformers' own")
-        return taken
-    wrong = wrong_kernels(model, device)
-    for kernel, (text, compared) in wrong.items():
-        left_out = "is not right here" if compared else "could not be checked, this time"
-        section.notes.append(f"attention without the kernel {kernel}, which {left_out}: {text}")
-    _say_attention(model, device, set(wrong), section)
+    else:
+        _say_attention(model, device, set(rung.wrong), section)
     return taken
 
 

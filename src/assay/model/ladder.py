@@ -7,6 +7,8 @@ GPU its kernels are checked, too, and wrong ones left out.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -21,7 +23,36 @@ from assay.tree.attention import Kernel
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
 _said: set[str] = set()
 """What was said of kernels that could not be checked: they are tried with every model."""
-_COMPARE = "compare a few rewards with those of texts scored one by one"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a model computes with, and why nothing faster."""
+
+    engine: EngineName
+    faults: dict[EngineName, str]
+    """Of the engines above, and of `padded` itself where nothing vouches for it."""
+    wrong: dict[Kernel, Fault]
+    """The attention kernels that are left out."""
+
+    @property
+    def doubt(self) -> str | None:
+        """What speaks against the engine itself, below which there is none."""
+        fault = self.faults.get(self.engine)
+        how = "compare a few rewards with those of texts scored one by one"
+        return None if fault is None else f"engine {self.engine}: {fault}; {how}"
+
+    @property
+    def kernels_left_out(self) -> list[tuple[str, bool]]:
+        """A sentence for each, and whether the kernel was compared, or could not be."""
+        return [
+            (
+                f"attention without the kernel {kernel}, which "
+                f"{'is not right here' if compared else 'could not be checked, this time'}: {said}",
+                compared,
+            )
+            for kernel, (said, compared) in self.wrong.items()
+        ]
 
 
 def choose_engine(
@@ -37,50 +68,44 @@ def choose_engine(
     Raises:
         ConfigError: there is no such engine, or it is wrong for this model.
     """
-    if choice != "auto":
-        _take(model, _named(model, choice), device)
-        return
-    faults: list[tuple[EngineName, str]] = []
-    for name in ENGINES:
-        fault = fault_in(model, name)
-        if fault is None:
-            break
-        faults.append((name, fault))
-    if len(faults) == len(ENGINES):
-        warn(f"engine padded: {faults[-1][1]}; {_COMPARE}")
-    elif faults:
-        notice(f"engine {name}, since {faults[0][0]} is not right for this model: {faults[0][1]}")
-    _take(model, name, device)
-    model.engine_reason = faults[0][1] if faults else None
-
-
-def _take(model: RewardModel, name: EngineName, device: torch.device | None) -> None:
-    """Compute with an engine, without the kernels that are wrong where the model will be."""
-    wrong: dict[Kernel, Fault] = {}
-    if ENGINES[name].attention is not None:
-        wrong = wrong_kernels(model, model.device if device is None else device)
-    for kernel, (said, compared) in wrong.items():
-        why = "is not right here" if compared else "could not be checked, this time"
-        text = f"attention without the kernel {kernel}, which {why}: {said}"
+    rung = rung_of(model, choice, device)
+    above = next(iter(rung.faults.items()), None)
+    if rung.doubt is not None:
+        warn(rung.doubt)
+    elif above is not None:
+        notice(f"engine {rung.engine}, since {above[0]} is not right for this model: {above[1]}")
+    for text, compared in rung.kernels_left_out:
         if compared or text not in _said:
             notice(text)
         if not compared:
             _said.add(text)
-    model.use_engine(name, wrong)
+    model.use_engine(rung.engine, rung.wrong)
+    model.engine_reason = None if above is None else above[1]
 
 
-def _named(model: RewardModel, choice: str) -> EngineName:
-    wanted = next((name for name in ENGINES if name == choice), None)
-    if wanted is None:
+def rung_of(model: RewardModel, choice: str = "auto", device: torch.device | None = None) -> Rung:
+    """What `choose_engine` would give a model, which stays as it is.
+
+    Raises:
+        ConfigError: as there.
+    """
+    named = [name for name in ENGINES if choice in ("auto", name)]
+    if not named:
         raise ConfigError(f"unknown engine '{choice}'", mend=f"known: auto, {', '.join(ENGINES)}")
-    fault = fault_in(model, wanted)
-    if fault is not None and wanted != "padded":
+    faults: dict[EngineName, str] = {}
+    for name in named:
+        fault = fault_in(model, name)
+        if fault is None:
+            break
+        faults[name] = fault
+    if name in faults and name != "padded":
         raise ConfigError(
-            f"engine {wanted} is not right for this model: {fault}", mend="use --engine auto"
+            f"engine {name} is not right for this model: {faults[name]}", mend="use --engine auto"
         )
-    if fault is not None:
-        warn(f"engine padded: {fault}; {_COMPARE}")  # There is no other to fall back to.
-    return wanted
+    wrong: dict[Kernel, Fault] = {}
+    if ENGINES[name].attention is not None:
+        wrong = wrong_kernels(model, model.device if device is None else device)
+    return Rung(name, faults, wrong)
 
 
 def fault_in(model: RewardModel, engine: EngineName) -> str | None:

@@ -41,14 +41,19 @@ def lanes_of(model: RewardModel) -> int:
     changing rotary frequencies, code that is not known), and by torch's store of weights that
     autocast has rounded.
     """
-    if model.device.type != "cpu" or torch.get_num_threads() % LANES:
+    if model.device.type != "cpu":
         return 1
     if model.engine not in (ENGINES["tree"], ENGINES["packed"]) or model.precision != "full":
         return 1
     rotary = {rope.get("rope_type") for rope in model.ropes}
     if model.compute_dtype is not None or rotary & _CHANGING:
         return 1
-    return 1 if any(map(_drops, model.modules())) else LANES
+    return 1 if any(map(_drops, model.modules())) else lanes_here()
+
+
+def lanes_here() -> int:
+    """How many passes of any model may: 1 where torch's threads cannot be shared out evenly."""
+    return 1 if torch.get_num_threads() % LANES else LANES
 
 
 def steady_threads() -> None:
