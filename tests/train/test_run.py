@@ -586,10 +586,10 @@ def test_the_budget_of_auto_is_kept_on_resuming(
     )
     run = train(checked).run
     log = (run / "train.log").read_text(encoding="utf-8")
-    assert "packs of at most 3072 tokens" in log
+    assert "packs of at most 2560 tokens" in log
     monkeypatch.setattr("assay.train.memory.free_bytes", lambda device: 0)
     train(checked, resume="auto")
-    assert (run / "train.log").read_text(encoding="utf-8").count("at most 3072 tokens") == 2
+    assert (run / "train.log").read_text(encoding="utf-8").count("at most 2560 tokens") == 2
 
 
 def test_two_evaluation_sets_of_one_name_are_refused(small: Run, tmp_path: Path) -> None:

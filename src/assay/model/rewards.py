@@ -174,7 +174,7 @@ def shortest_floats(value_N: Tensor) -> list[float]:
 
 def inference_budget(device: torch.device) -> int:
     """Tokens in one forward pass without gradients: larger ones gain nothing on a CPU."""
-    return 2048 if device.type == "cpu" else 16384
+    return 2560 if device.type == "cpu" else 16384
 
 
 def is_out_of_memory(error: Exception) -> bool:
