@@ -144,6 +144,9 @@ def test_fix_writes_beside_and_says_what_went(
     with nothing_left_behind(tmp_path):
         assert assay("audit", rows, "--fix", clean).code == 2
         assert assay("audit", rows, "--fix", rows, "--overwrite").code == 2
+        for other in ("--test", "--against"):
+            refused = assay("audit", rows, other, test, "--fix", test, "--overwrite")
+            assert "is the input, which is never overwritten" in refused.err
     again = assay("audit", clean, "--test", test, "--json")
     counts = {f["name"]: f["count"] for f in json.loads(again.out)["findings"]}
     assert not any(counts.values())

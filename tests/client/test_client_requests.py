@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -54,6 +55,33 @@ def test_equal_prompts_are_asked_together_and_cut() -> None:
         ("p", ("d",), (3,)),
         ("q", ("b",), (1,)),
     ]
+
+
+class Column:
+    """What is looked up by label, as a column of pandas whose rows were sorted or chosen."""
+
+    def __init__(self, by_label: dict[int, str]) -> None:
+        self._by_label = by_label
+
+    def __len__(self) -> int:
+        return len(self._by_label)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_label.values())
+
+    def __getitem__(self, label: int) -> str:
+        return self._by_label[label]
+
+
+def test_columns_are_taken_in_their_order_and_not_by_label() -> None:
+    prompts: Any = Column({1: "p", 0: "q"})
+    responses: Any = Column({1: "a", 0: "b"})
+    asked = questions(prompts, responses, {}, 8)
+    assert [(one.about["prompt"], one.items, one.places) for one in asked] == [
+        ("p", ("a",), (0,)),
+        ("q", ("b",), (1,)),
+    ]
+    assert questions_of_texts(responses, {}, 8)[0].items == ("a", "b")
 
 
 def test_fields_that_tables_add_are_left_out() -> None:
@@ -255,6 +283,11 @@ def test_retry_after_as_seconds_and_as_a_date() -> None:
         {"concurrency": 0},
         {"responses_per_request": 0},
         {"timeout": 0},
+        {"timeout": "60"},
+        {"retries": "3"},
+        {"concurrency": 1.5},
+        {"run": 7},
+        {"model": ["m"]},
         {"timeouts": 3},
     ],
     ids=str,

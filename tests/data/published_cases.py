@@ -493,6 +493,32 @@ PUBLISHED = {
         rankings=(((0,), (1, 2)),),
         extra={"task_name": "x"},
     ),
+    "trl, turns in the prompt's text (DeepSpeed-Chat)": Case(
+        "trl",
+        {
+            "prompt": "\n\nHuman: q1\n\nAssistant: a1\n\nHuman: q2\n\nAssistant:",
+            "response": " a",
+            "chosen": " a",
+            "rejected": " b",
+        },
+        (user("q1"), assistant("a1"), user("q2")),
+        says(" a", " b"),
+        extra={"response": " a"},
+    ),
+    "trl_unpaired, turns in the prompt's text": Case(
+        "trl_unpaired",
+        {"prompt": "\n\nHuman: q\n\nAssistant:", "completion": " a", "label": True},
+        (user("q"),),
+        (rated(" a", label=1.0),),
+        None,
+    ),
+    "responses to turns in the prompt's text": Case(
+        "responses",
+        {"prompt": "\n\nHuman: q\n\nAssistant:", "response": " a"},
+        (user("q"),),
+        says(" a"),
+        None,
+    ),
     "trl_unpaired, good": Case(
         "trl_unpaired",
         {"prompt": "q", "completion": "a", "label": True, "id": 1},
@@ -552,6 +578,20 @@ PUBLISHED = {
         {"system": "s", "input": "q", "chosen": "a", "rejected": "b"},
         (system("s"), user("q")),
         says("a", "b"),
+    ),
+    "trl, whatever stands in a field input": Case(
+        "trl",
+        {"prompt": "q", "input": "x", "chosen": "a", "rejected": "b"},
+        (user("q"),),
+        says("a", "b"),
+        extra={"input": "x"},
+    ),
+    "axolotl, a column prompt that is empty": Case(
+        "axolotl",
+        {"prompt": None, "input": "q", "chosen": "a", "rejected": "b"},
+        (user("q"),),
+        says("a", "b"),
+        extra={"prompt": None},
     ),
     "axolotl, RewardBench's input and conversations": Case(
         "axolotl",

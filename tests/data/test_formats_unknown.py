@@ -26,12 +26,16 @@ from assay.errors import DataError
         ({"x": 1}, "prompt=FIELD,chosen=FIELD,rejected=FIELD"),
         ({"query": "q", "win": "a", "other": 1}, "prompt=query,chosen=win,rejected=FIELD"),
         ({"user question": "q", "best": "a", "worst": "b"}, "prompt=user question,"),
+        ({"instruction": "q", "output": "a", "id": 1}, "prompt=instruction,response=output"),
+        ({"about": "q", "response": "a"}, "prompt=FIELD"),
+        ({"question": "q", "answer_a": "a", "answer_b": "b"}, "prompt=question,chosen=FIELD,"),
     ],
 )
 def test_the_fields_are_mapped_by_their_names(row: JsonObject, flags: str) -> None:
     mend = str(unknown_row(row).mend)
     quote = "'" if " " in flags else ""
-    assert mend.startswith(f"say which is which: --columns {quote}{flags}")
+    end = "" if flags.endswith(",") else f"{quote} (in a recipe"
+    assert mend.startswith(f"say which is which: --columns {quote}{flags}{end}")
     assert "(in a recipe, columns: {" in mend
     assert ("where FIELD is one of these" in mend) == ("FIELD" in flags)
     assert len(mend) < 300

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from format_cases import HERE
@@ -107,6 +109,30 @@ def test_a_plugin_may_build_the_group_itself() -> None:
     assert group.comparisons == (Comparison(0, 1, "tie", row=HERE),)
     assert group.id.endswith("#7")
     assert len(group.id) == 34
+
+
+@pytest.mark.parametrize(
+    ("ratings", "comparison", "said"),
+    [
+        ({"score": math.nan}, {}, "gives nan as a rating, margin or weight; give finite"),
+        ({"score": "10"}, {}, "gives '10' as a rating"),
+        ({}, {"margin": math.inf}, "gives inf as a rating, margin"),
+        ({}, {"weight": None}, "gives None as a rating, margin or weight"),
+        ({}, {"weight": -1.0}, "gives -1.0 as a weight; give 0 or more"),
+        ({}, {"outcome": "A"}, "gives 'A' as an outcome; give a, b or tie"),
+    ],
+)
+def test_numbers_and_outcomes_that_a_plugin_makes_up(
+    ratings: dict[str, Any], comparison: dict[str, Any], said: str
+) -> None:
+    @register_format("made")
+    def read(row: JsonObject) -> Group:
+        answers = [Response((Message("assistant", text),), ratings=ratings) for text in "ab"]
+        said_of = Comparison(0, 1, **{"outcome": "a"} | comparison)
+        return Group("", Source("", 0), (Message("user", "q"),), tuple(answers), (said_of,))
+
+    with pytest.raises(DataError, match=said):
+        get_format("made").read({}, HERE, FormatOptions())
 
 
 def test_a_plugin_may_take_place_and_options_and_offer_labels() -> None:

@@ -108,6 +108,8 @@ def test_a_file_that_is_not_compressed_or_otherwise(tmp_path: Path, packed: str)
         ('{"a": 1}'.encode("utf-16"), "is UTF-16, not JSON lines; save as UTF-8"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer.*`git lfs pull`"),
         (b"<!DOCTYPE html>", "is an HTML page"),
+        (b"<!doctype html>\n<html class='x'>", "is an HTML page"),  # of the Hugging Face hub
+        (b"\n\n\n<!DOCTYPE html>", "is an HTML page"),  # of GitHub
     ],
 )
 def test_what_a_file_plainly_is(tmp_path: Path, content: bytes, said: str) -> None:

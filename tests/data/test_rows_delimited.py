@@ -32,6 +32,15 @@ def test_a_record_begins_where_its_first_line_does() -> None:
     assert rows[0].raw == '1,"two\r\nlines ""quoted"", yes"\r\n'
 
 
+@pytest.mark.parametrize(
+    ("header", "delimiter", "said"),
+    [(b"a;b", ",", "semicolons"), (b"a\tb", ",", "tabs"), (b"a,b", "\t", "commas")],
+)
+def test_columns_that_something_else_separates(header: bytes, delimiter: str, said: str) -> None:
+    with pytest.raises(DataError, match=f"f.csv:1: .* separated by {said}.*save it with commas"):
+        read(header + b"\nx;y\n", delimiter)
+
+
 def test_tabs(tmp_path: Path) -> None:
     path = tmp_path / "f.TSV"
     path.write_text("a\tb\nx, y\tz\n")

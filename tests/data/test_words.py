@@ -83,12 +83,14 @@ def test_descriptions_of_other_kinds(spec: dict[str, Any]) -> None:
 
 
 def test_the_words_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(words, "_KEPT_WORDS", 3)
+    monkeypatch.setattr(words, "_KEPT_CHARACTERS", 4)
     tokenizer = Tokenizer(
         models.BPE(vocab={character: n for n, character in enumerate("abcĠ")}, merges=[])
     )
     encoder = WordEncoder(tokenizer, _GPT2)
-    for text in ("a b", "a c", "b c", "c a", "ab ac bc"):
+    for text in ("a b", "a c", "b c", "c a", "ab ac bc", "abc" * 9, "b"):
         ids = encoder.encode(text)
         assert ids == [{"a": 0, "b": 1, "c": 2, " ": 3}[character] for character in text]
-        assert len(encoder._known) <= 3 + 3  # It forgets before a text, not within one.
+        # It forgets before a text, not within one.
+        assert sum(map(len, encoder._known)) <= 4 + len(text)
+    assert set(encoder._known) == {"b"}

@@ -115,7 +115,9 @@ def questions(
                 f"{name} is {_kind(value)}, not a list",
                 mend="give a list of responses, and one prompt for all or a list with one for each",
             )
-    given: Sequence[Any] = [prompts] * len(responses) if single else prompts
+    # By their order: a column of a table that was sorted gives by number what stood there before.
+    responses = list(responses)
+    given: Sequence[Any] = [prompts] * len(responses) if single else list(prompts)
     if len(given) != len(responses):
         raise DataError(
             f"{len(responses)} responses for {len(given)} prompts",
@@ -150,9 +152,10 @@ def questions_of_texts(texts: Sequence[str], about: Mapping[str, Any], size: int
     """
     if not _is_list(texts) or not all(isinstance(text, str) for text in texts):
         raise DataError("texts is no list of texts", mend="give a list")
+    given = list(texts)
     return [
-        Question(about, "texts", tuple(texts[place] for place in cut), cut, "texts")
-        for cut in _cuts(range(len(texts)), size)
+        Question(about, "texts", tuple(given[place] for place in cut), cut, "texts")
+        for cut in _cuts(range(len(given)), size)
     ]
 
 

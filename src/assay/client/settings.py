@@ -16,6 +16,7 @@ BASE_URL = "ASSAY_BASE_URL"
 API_KEY = "ASSAY_API_KEY"
 """Environment variables of the address and the key, where the caller gives none."""
 
+_TEXTS = ("api_key", "model", "input_template", "run", "ca_file")
 LONGEST_RUN = 128
 """Characters of the name of a run."""
 
@@ -89,12 +90,15 @@ class ClientSettings:
             raise ConfigError(
                 f"'{self.on_error}' is unknown", where="on_error", mend="write raise or none"
             )
+        for name in _TEXTS:
+            if not isinstance(getattr(self, name), str | None):
+                raise ConfigError("is no text", where=name, mend="write it in quotes")
         for name, least in (("retries", 0), ("concurrency", 1), ("responses_per_request", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"is below {least}", where=name, mend="give more")
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= least):
+                raise ConfigError("is no count", where=name, mend=f"give {least} or more")
         for name in ("timeout", "connect_timeout"):
-            if not getattr(self, name) > 0:
-                raise ConfigError("is not above 0", where=name, mend="give seconds")
+            if not (isinstance(getattr(self, name), int | float) and getattr(self, name) > 0):
+                raise ConfigError("is no number above 0", where=name, mend="give seconds")
         run = self.run
         if run is not None and not (
             run.isprintable() and run == run.strip() and 0 < len(run) <= LONGEST_RUN

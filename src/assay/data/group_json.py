@@ -19,29 +19,34 @@ _OF_MESSAGES = {"role", "content", "tool_calls", "reasoning_content"}
 
 
 def group_to_json(group: Group) -> str:
-    """A group in one line of JSON; parts at their defaults are left out.
+    """A group in one line of JSON, in the fields of the format `assay`.
 
     What JSON cannot hold (dates and the like, which some kinds of files bring) becomes its text.
     """
+    return json_line(group_as_json(group))
+
+
+def group_as_json(group: Group) -> Json:
+    """A group in the fields of the format `assay`; parts at their defaults are left out."""
     fields: Json = {
         "id": group.id,
-        "source": _place(group.source),
+        "source": str(group.source),
         "prompt": [message.as_dict() for message in group.prompt],
-        "responses": [response_as_json(response) for response in group.responses],
+        "responses": [_response(response) for response in group.responses],
     }
     if group.comparisons:
-        fields["comparisons"] = [_placed(item) for item in group.comparisons]
+        fields["comparisons"] = [_comparison(item) for item in group.comparisons]
     if group.tools is not None:
-        fields["tools"] = group.tools
+        fields["tools"] = list(group.tools)
     if group.template_kwargs:
-        fields["template_kwargs"] = group.template_kwargs
+        fields["chat_template_kwargs"] = group.template_kwargs
     if group.rankings:
-        fields["rankings"] = group.rankings
+        fields["rankings"] = [list(map(list, ranking)) for ranking in group.rankings]
     if group.weight != 1.0:
         fields["weight"] = group.weight
     if group.extra:
         fields["extra"] = group.extra
-    return json_line(fields)
+    return fields
 
 
 def group_from_json(text: str | bytes) -> Group:
@@ -50,12 +55,12 @@ def group_from_json(text: str | bytes) -> Group:
     tools = fields.get("tools")
     return Group(
         id=fields["id"],
-        source=Source(*fields["source"]),
+        source=Source.read(fields["source"]),
         prompt=tuple(map(_read_message, fields["prompt"])),
         responses=tuple(map(_read_response, fields["responses"])),
         comparisons=tuple(map(_read_comparison, fields.get("comparisons", ()))),
         tools=None if tools is None else tuple(tools),
-        template_kwargs=fields.get("template_kwargs", {}),
+        template_kwargs=fields.get("chat_template_kwargs", {}),
         rankings=tuple(
             tuple(tuple(rank) for rank in ranking) for ranking in fields.get("rankings", ())
         ),
@@ -79,12 +84,7 @@ def _decoded(text: str | bytes) -> Any:
         return json.loads(text)
 
 
-def _place(source: Source) -> list[str | int]:
-    return [source.file, source.line]
-
-
-def response_as_json(response: Response) -> Json:
-    """A response; parts that it does not have are left out."""
+def _response(response: Response) -> Json:
     fields: Json = {"messages": [message.as_dict() for message in response.messages]}
     if response.ratings:
         fields["ratings"] = response.ratings
@@ -93,8 +93,7 @@ def response_as_json(response: Response) -> Json:
     return fields
 
 
-def comparison_as_json(comparison: Comparison) -> Json:
-    """A comparison without its row; parts at their defaults are left out."""
+def _comparison(comparison: Comparison) -> Json:
     fields: Json = {"a": comparison.a, "b": comparison.b, "outcome": comparison.outcome}
     if comparison.margin is not None:
         fields["margin"] = comparison.margin
@@ -102,13 +101,8 @@ def comparison_as_json(comparison: Comparison) -> Json:
         fields["weight"] = comparison.weight
     if comparison.tags:
         fields["tags"] = comparison.tags
-    return fields
-
-
-def _placed(comparison: Comparison) -> Json:
-    fields = comparison_as_json(comparison)
     if comparison.row is not None:
-        fields["row"] = _place(comparison.row)
+        fields["row"] = str(comparison.row)
     return fields
 
 
@@ -138,5 +132,5 @@ def _read_comparison(fields: Mapping[str, Any]) -> Comparison:
         fields.get("margin"),
         fields.get("weight", 1.0),
         fields.get("tags", {}),
-        None if row is None else Source(*row),
+        None if row is None else Source.read(row),
     )

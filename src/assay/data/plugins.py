@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import math
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from assay.data.formats import (
     Format,
@@ -24,7 +25,7 @@ from assay.data.formats import (
     remove_format,
     unknown_row,
 )
-from assay.data.records import Group, Source
+from assay.data.records import Group, Outcome, Source
 from assay.data.strict_json import JsonObject
 from assay.data.templates import forget_template, registered_templates
 from assay.errors import AssayError, ConfigError, DataError, first_line
@@ -138,6 +139,7 @@ def _reader(name: str, read: PluginReader) -> Callable[[JsonObject, Source, Form
                 mend="mend the plug-in, or the row",
             ) from error
         if isinstance(result, Group):
+            _check_judgements(name, result)
             return _placed(result, source)
         if not isinstance(result, dict):
             raise DataError(
@@ -169,6 +171,32 @@ def _place(read: PluginReader) -> tuple[str, int]:
     """The file and line of a function; those of its module where it is another callable."""
     code = getattr(inspect.unwrap(read), "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code else (read.__module__, 1)
+
+
+def _check_judgements(name: str, group: Group) -> None:
+    """See that nothing would be taken for another judgement: NaN is not above anything, say."""
+    weights: list[Any] = [group.weight, *(one.weight for one in group.comparisons)]
+    numbers: list[Any] = [*weights]
+    for comparison in group.comparisons:
+        if comparison.outcome not in get_args(Outcome):
+            raise DataError(
+                f"the format '{name}' gives {comparison.outcome!r} as an outcome",
+                mend="give a, b or tie from the plug-in",
+            )
+        numbers.append(0 if comparison.margin is None else comparison.margin)
+    for response in group.responses:
+        numbers += response.ratings.values()
+    for one in numbers:
+        if not (isinstance(one, int | float) and math.isfinite(one)):
+            raise DataError(
+                f"the format '{name}' gives {one!r} as a rating, margin or weight",
+                mend="give finite numbers from the plug-in",
+            )
+    if min(weights) < 0:  # It would teach the opposite.
+        raise DataError(
+            f"the format '{name}' gives {min(weights)!r} as a weight",
+            mend="give 0 or more from the plug-in, or turn the outcome round",
+        )
 
 
 def _placed(group: Group, source: Source) -> Group:

@@ -25,6 +25,12 @@ class Source:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    @classmethod
+    def read(cls, text: str) -> Source:
+        """What `str` gave."""
+        file, _, line = text.rpartition(":")
+        return cls(file, int(line))
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

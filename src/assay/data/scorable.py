@@ -124,7 +124,8 @@ class SourceReader:
         except DataError as error:
             flaw = self._columns.explained(error, row.fields)
             mend = flaw.mend
-            if flaw is error:  # A column that is not there needs no other format.
+            # A column that is not there needs no other format; and who names one means it.
+            if flaw is error and self._named is None:
                 mend = _other_format(fields, row.source, known) or mend
             return bad_row(row.source, DataError(flaw.what, mend=mend), row.raw)
         return row.source, row.fields, scorable

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -74,8 +75,7 @@ class StrictDecoder:
     def _object(self, pairs: list[tuple[str, object]]) -> JsonObject:
         row = dict(pairs)
         if len(row) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
             self._flaws.append(DataError(f"the field '{twice}' is given twice", mend="keep one"))
         return row
 

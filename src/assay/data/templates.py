@@ -221,7 +221,7 @@ def _own_template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise TemplateError("no such template file", where=path, mend="check the path") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -62,9 +62,11 @@ class MemoisedEncoder:
         return [self._joined(pieces) for pieces in cut]
 
     def forget(self) -> None:
-        """Forget all pieces: a server does not keep what people write."""
+        """Forget all of it: a server does not keep what people write."""
         self._known.clear()
         self._characters = 0
+        if self._words is not None:
+            self._words.forget()
 
     def _learn(self, pieces: Sequence[str]) -> None:
         others = []

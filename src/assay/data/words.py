@@ -37,7 +37,9 @@ _SETTLED = re.compile(
     r"\uff01-\uff5e]*"  # full-width forms
 )
 """None of them combines with another, so that normalisation to NFC changes nothing."""
-_KEPT_WORDS = 1_000_000
+_KEPT_CHARACTERS = 4_000_000
+"""Characters of the words that are remembered; above it all are forgotten. A word may be long: in
+Chinese no spaces stand between words."""
 
 
 class WordEncoder:
@@ -52,19 +54,28 @@ class WordEncoder:
         self._model = backend.model
         self._words = re.compile(written_out(pattern)).findall
         self._known: dict[str, list[int]] = {}
+        self._characters = 0
 
     def encode(self, text: str) -> list[int] | None:
         """Ids of a text, or None where it has to be left to the tokenizer."""
         if not _SETTLED.fullmatch(text):
             return None
-        if len(self._known) > _KEPT_WORDS:
-            self._known.clear()
+        if self._characters > _KEPT_CHARACTERS:
+            self.forget()
         words, known = self._words(text), self._known
         try:
             return list(chain.from_iterable(map(known.__getitem__, words)))
         except KeyError:  # A word that was not met before.
-            known.update((word, self._merged(word)) for word in words if word not in known)
+            for word in words:
+                if word not in known:
+                    known[word] = self._merged(word)
+                    self._characters += len(word)
             return list(chain.from_iterable(map(known.__getitem__, words)))
+
+    def forget(self) -> None:
+        """Forget all words."""
+        self._known.clear()
+        self._characters = 0
 
     def _merged(self, word: str) -> list[int]:
         mapped = "".join([_PRINTABLE[byte] for byte in word.encode()])

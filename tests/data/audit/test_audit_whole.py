@@ -212,6 +212,12 @@ def test_what_may_not_be_written(write_rows: WriteRows, tmp_path: Path) -> None:
         check_fix(train, source, overwrite=True)
     with pytest.raises(OutputError, match="never overwritten"):
         check_fix(tmp_path / "rows.jsonl", source, overwrite=True)  # its list would be the input
+    with pytest.raises(OutputError, match="never overwritten"):  # Nor what lies in a directory.
+        check_fix(train, sources(tmp_path), overwrite=True)
+    other = write_rows(clean_rows(2), "test.jsonl")
+    with pytest.raises(OutputError, match="never overwritten"):  # Nor what is only compared with.
+        check_fix(other, source, sources(other), overwrite=True)
+    check_fix(other, source, sources(tmp_path / "lines.txt"), overwrite=True)
     (tmp_path / "there.removed.jsonl").touch()
     with pytest.raises(OutputError, match="is there already"):
         check_fix(tmp_path / "there.jsonl", source, overwrite=False)

@@ -64,6 +64,8 @@ def answered(**more: Any) -> dict[str, Any]:
         (row(rankings=[[[0], [5]]]), r"'rankings\[0\]\[1\]' names response 5 of 2"),
         (row(extra=[]), "'extra' is a list, not an object"),
         (row(weight="x"), "'weight' is text, not a number"),
+        (row(weight=-1), "'weight' is below 0"),
+        (compared(weight=-0.5), r"'comparisons\[0\].weight' is below 0"),
     ],
 )
 def test_mistakes(fields: dict[str, Any], said: str) -> None:

@@ -66,14 +66,16 @@ def audit(
     from assay.data.audit import check_fix, check_report, write_fixed, write_report
 
     train = [source_of(path, format, label, split, revision, columns, plugin) for path in files]
+    tests = [source_of(path, format, label, None, revision, columns) for path in test or ()]
+    benchmarks = [source_of(path, columns=columns) for path in against or ()]
     if output is not None:
         check_report(output, overwrite=overwrite)
     if fix is not None:
-        check_fix(fix, train, overwrite=overwrite)
+        check_fix(fix, train, [*tests, *benchmarks], overwrite=overwrite)
     found = run_audit(
         train,
-        test=[source_of(path, format, label, None, revision, columns) for path in test or ()],
-        against=[source_of(path, columns=columns) for path in against or ()],
+        test=tests,
+        against=benchmarks,
         tokenizer=None if model is None else _tokenizer(model),
         model=model,
     )

@@ -103,7 +103,7 @@ class Collector:
         self.rows.append(
             RowFacts(
                 source=group.source,
-                key=bytes.fromhex(prompt_key(group.prompt, group.tools, group.template_kwargs)),
+                key=bytes.fromhex(group.key),
                 prompt=prompt,
                 edges=tuple(_edge(comparison, hashes) for comparison in group.comparisons),
                 identical=bool(group.comparisons)

@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from assay.data.audit.reading import is_lines
 from assay.data.audit.report import Audit, FileAccount, Removal
 from assay.data.cells import Cell, literal
 from assay.data.formats import get_format
 from assay.data.records import Source
 from assay.data.rows import BadRow, Row, read_rows
 from assay.data.scorable import SourceReader
-from assay.data.sources import DataSource
+from assay.data.sources import DataSource, check_not_read
 from assay.data.strict_json import JsonObject
-from assay.errors import ConfigError, DataError, OutputError
+from assay.errors import ConfigError, DataError
 from assay.files import check_output, text_output
 
 _LINE_BREAK = re.compile(r"\s*[\r\n]\s*")
@@ -39,12 +40,25 @@ def removed_name(output: Path) -> Path:
     return output.with_name(f"{output.stem}.removed.jsonl")
 
 
-def check_fix(output: Path, sources: Sequence[DataSource], *, overwrite: bool) -> None:
+def check_fix(
+    output: Path,
+    sources: Sequence[DataSource],
+    others: Sequence[DataSource] = (),
+    *,
+    overwrite: bool,
+) -> None:
     """Refuse, before anything is read, a cleaned file that cannot be written.
+
+    Args:
+        output: the cleaned file.
+        sources: what is cleaned.
+        others: what is read besides.
+        overwrite: replace what is there.
 
     Raises:
         ConfigError: its name is no `.jsonl`, or a source can be read only once.
-        OutputError: it or its list is one of the sources, is there already, or is no file.
+        DataError: a source is not there.
+        OutputError: it or its list is one of those files, is there already, or is no file.
     """
     if output.suffix != ".jsonl":
         raise ConfigError("the cleaned file is JSON lines", where=output, mend="name it .jsonl")
@@ -53,14 +67,9 @@ def check_fix(output: Path, sources: Sequence[DataSource], *, overwrite: bool) -
             raise ConfigError(
                 "standard input cannot be read twice, which --fix needs", mend="give a file"
             )
-    inputs = {Path(source.path).resolve() for source in sources}
+    read = [*sources, *(source for source in others if not is_lines(source))]
     for path in (output, removed_name(output)):
-        if path.resolve() in inputs:
-            raise OutputError(
-                "is one of the audited files, which are never overwritten",
-                where=path,
-                mend="name another file",
-            )
+        check_not_read(path, read)
         check_output(path, overwrite=overwrite)
 
 

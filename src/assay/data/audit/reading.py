@@ -28,8 +28,6 @@ from assay.errors import DataError
 BATCH = 256
 """Rows that are measured together, which is what tokenizers are fast with."""
 
-TEXT_SUFFIX = ".txt"
-
 
 def read_preferences(
     source: DataSource,
@@ -120,7 +118,7 @@ def read_benchmark(source: DataSource, texts: Benchmark) -> FileAccount:
     Raises:
         DataError: the file cannot be read, holds bad rows, or rows that ask nothing.
     """
-    if Path(source.path).suffix.lower() == TEXT_SUFFIX:
+    if is_lines(source):
         return _read_lines(source.path, texts)
     columns = Columns(source.columns or {})
     data = hashlib.sha256()
@@ -141,6 +139,11 @@ def read_benchmark(source: DataSource, texts: Benchmark) -> FileAccount:
     return FileAccount(source.path, "against", ", ".join(where_found), rows, 0, 0, data.hexdigest())
 
 
+def is_lines(source: DataSource) -> bool:
+    """Whether it is a file of texts, a line each, and not of rows."""
+    return Path(source.path).suffix.lower() == ".txt"
+
+
 def check_places(train: Sequence[DataSource], others: Sequence[DataSource]) -> None:
     """See, before anything is read, that all sources are there and no training file comes twice.
 
@@ -149,7 +152,7 @@ def check_places(train: Sequence[DataSource], others: Sequence[DataSource]) -> N
     """
     locate_all(train)
     for source in others:
-        if Path(source.path).suffix.lower() != TEXT_SUFFIX:
+        if not is_lines(source):
             locate(source)
         elif not Path(source.path).is_file():
             raise DataError("no such file", where=source.path, mend="check the path")

@@ -68,11 +68,8 @@ def read_group(row: JsonObject, source: Source, options: FormatOptions) -> Group
             for index, value in enumerate(_list(row.get("rankings"), "rankings"))
         ),
     )
-    weight = optional_number(row, "weight")
     name = as_text(row["id"], "id") if "id" in row else group.id
-    return replace(
-        group, id=name, weight=1.0 if weight is None else weight, extra=_object(row, "extra")
-    )
+    return replace(group, id=name, weight=_weight(row), extra=_object(row, "extra"))
 
 
 def _response(value: JsonObject, field: str) -> Response:
@@ -87,15 +84,22 @@ def _response(value: JsonObject, field: str) -> Response:
 def _comparison(value: JsonObject, field: str, count: int) -> Comparison:
     a, b = (_index(require(value, key, within=field), f"{field}.{key}", count) for key in "ab")
     text(value, "outcome", within=field)
-    weight = optional_number(value, "weight", within=field)
     return Comparison(
         a,
         b,
         choice(value, "outcome", _OUTCOMES),
         margin=optional_number(value, "margin", within=field),
-        weight=1.0 if weight is None else weight,
+        weight=_weight(value, field),
         tags=_mapping(value, "tags", field, as_text),
     )
+
+
+def _weight(row: JsonObject, within: str = "") -> float:
+    weight = optional_number(row, "weight", within=within)
+    if weight is not None and weight < 0:  # It would teach the opposite.
+        name = f"{within}.weight" if within else "weight"
+        raise DataError(f"'{name}' is below 0", mend="write 0 or more, or turn the outcome round")
+    return 1.0 if weight is None else weight
 
 
 def _ranking(value: object, field: str, count: int) -> Ranking:

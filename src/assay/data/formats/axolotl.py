@@ -15,7 +15,7 @@ from assay.data.strict_json import JsonObject
     "axolotl",
     fields="input, chosen, rejected, optional system",
     rank=140,
-    detects=lambda row: "input" in row and "chosen" in row,
+    detects=lambda row: {"input", "chosen"} <= row.keys() and row.get("prompt") is None,
 )
 def read_axolotl(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. RewardBench's own `input` rows read the same, with their subset as a tag."""

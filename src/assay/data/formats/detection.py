@@ -7,6 +7,7 @@ from collections.abc import Collection
 from shlex import quote
 
 from assay.data.cells import Cell
+from assay.data.formats.answers import ANSWERS
 from assay.data.formats.fields import field_names
 from assay.data.formats.registry import Format, registered_formats
 from assay.data.records import Source
@@ -18,8 +19,9 @@ _MEANINGS = {
     "chosen": "chosen best better good win winner winning preferred accepted positive pos correct",
     "rejected": "rejected reject worst worse bad lose loser losing dispreferred negative neg "
     "incorrect wrong",
+    "response": "response answer output completion reply",
 }
-"""For each field of a preference, words in the names that others give it."""
+"""For each field of a preference, or of a row with one answer, words in the names of others."""
 _AROUND = frozenset(("data", "rows", "examples", "records", "items", "train", "test", "validation"))
 """Under what some files keep their list of rows."""
 
@@ -94,17 +96,18 @@ def _holds_rows(name: str, value: object) -> bool:
 
 
 def _mapping(row: JsonObject) -> str:
-    """The option that finds the fields of a preference among those of the row."""
-    columns = {field: _meant(row, field) for field in _MEANINGS if field not in row}
+    """The option that finds a preference, or else one answer, among the fields of the row."""
+    pair = any(field in row or _meant(row, field) for field in ANSWERS)
+    single = not pair and len(_meant(row, "response")) == 1
+    fields = ("prompt", "response") if single else ("prompt", *ANSWERS)
+    columns = {field: next(iter(_meant(row, field)), None) for field in fields if field not in row}
     flag = quote(",".join(f"{field}={column or 'FIELD'}" for field, column in columns.items()))
     entry = ", ".join(f"{field}: {column or 'FIELD'}" for field, column in columns.items())
     missing = ", where FIELD is one of these" if None in columns.values() else ""
     return f"--columns {flag} (in a recipe, columns: {{{entry}}}){missing}"
 
 
-def _meant(row: JsonObject, field: str) -> str | None:
-    """The field of a row whose name says that it is the asked one."""
-    for name in row:
-        if set(re.findall(r"[a-z]+", name.lower())) & set(_MEANINGS[field].split()):
-            return name
-    return None
+def _meant(row: JsonObject, field: str) -> list[str]:
+    """The fields of a row whose names say that they are the asked one."""
+    words = set(_MEANINGS[field].split())
+    return [name for name in row if words & set(re.findall(r"[a-z]+", name.lower()))]

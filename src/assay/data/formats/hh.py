@@ -6,23 +6,23 @@ import re
 
 from assay.data.formats.answers import ANSWERS
 from assay.data.formats.beside import chosen_over_rejected
-from assay.data.formats.building import split_conversations
+from assay.data.formats.building import Messages, split_conversations
 from assay.data.formats.fields import text
+from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Group, Message, Source
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
 
-HUMAN = "\n\nHuman:"
+_HUMAN = "\n\nHuman:"
 """How such a text begins."""
-
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def _detects(row: JsonObject) -> bool:
     texts = (row.get("chosen"), row.get("rejected"))
-    return any(isinstance(value, str) and value.startswith(HUMAN) for value in texts)
+    return any(isinstance(value, str) and value.startswith(_HUMAN) for value in texts)
 
 
 @register_format(
@@ -33,18 +33,26 @@ def _detects(row: JsonObject) -> bool:
 )
 def read_hh(row: JsonObject, source: Source, options: FormatOptions) -> Group:
     """One row. As in the published data, answers can be empty and a role can speak twice."""
-    chosen, rejected = (read_transcript(text(row, field), field) for field in ANSWERS)
+    chosen, rejected = (_turns(text(row, field), field) for field in ANSWERS)
     parts = split_conversations(chosen, rejected)
     return chosen_over_rejected(row, source, parts, used=ANSWERS)
 
 
-def read_transcript(conversation: str, field: str) -> tuple[Message, ...]:
-    """The turns of a conversation that is written as one text.
+def read_prompt(value: object, field: str) -> Messages:
+    """A prompt as text or messages; a text of turns ends where the answer begins.
 
     Raises:
-        DataError: it does not begin with a human turn.
+        DataError: it is something else.
     """
-    if not conversation.startswith(HUMAN):
+    if not (isinstance(value, str) and value.startswith(_HUMAN)):
+        return read_turns(value, field, user)
+    turns = _turns(value, field)
+    return turns[:-1] if turns[-1] == assistant("") else turns
+
+
+def _turns(conversation: str, field: str) -> Messages:
+    """The turns of a conversation that is written as one text."""
+    if not conversation.startswith(_HUMAN):
         raise DataError(
             f"'{field}' does not begin with a human turn", mend=r"begin it with \n\nHuman:"
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from assay.data.formats.beside import group_of_row
 from assay.data.formats.building import Messages, answer, by_rank, text_answer
 from assay.data.formats.fields import as_objects, number, optional_number, require, tags_of, text
-from assay.data.formats.hh import HUMAN, read_transcript
+from assay.data.formats.hh import read_prompt
 from assay.data.formats.messages import assistant, read_turns, user
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Group, Response, Source
@@ -38,7 +38,8 @@ def read_nectar(row: JsonObject, source: Source, options: FormatOptions) -> Grou
         )
         for field, item in answers.items()
     )
-    return _ranked(row, source, _transcript(row), responses, answers, ("prompt", "answers"))
+    prompt = read_prompt(text(row, "prompt"), "prompt")
+    return _ranked(row, source, prompt, responses, answers, ("prompt", "answers"))
 
 
 @register_format(
@@ -68,15 +69,6 @@ def _several(row: JsonObject, field: str) -> dict[str, JsonObject]:
     if len(items) < 2:
         raise DataError(f"'{field}' holds fewer than two answers", mend="write two or more")
     return {f"{field}[{index}]": item for index, item in enumerate(items)}
-
-
-def _transcript(row: JsonObject) -> Messages:
-    """Nectar's prompts are dialogues that end where the answer begins."""
-    prompt = text(row, "prompt")
-    if not prompt.startswith(HUMAN):
-        return (user(prompt),)
-    turns = read_transcript(prompt, "prompt")
-    return turns[:-1] if turns[-1] == assistant("") else turns
 
 
 def _ranked(

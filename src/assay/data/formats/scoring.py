@@ -6,7 +6,8 @@ from assay.data.cells import literal, looks_listed
 from assay.data.formats.beside import group_of_row, refuse_media
 from assay.data.formats.building import answer
 from assay.data.formats.fields import require, text, wrong_type
-from assay.data.formats.messages import assistant, behind_last_user, read_messages, read_turns, user
+from assay.data.formats.hh import read_prompt
+from assay.data.formats.messages import assistant, behind_last_user, read_messages, read_turns
 from assay.data.formats.registry import FormatOptions, VerbatimText, register_format
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
@@ -25,13 +26,12 @@ def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> G
 
     A row with one may write it as `response`.
     """
-    prompt = require(row, "prompt")
+    prompt = read_prompt(require(row, "prompt"), "prompt")
     if "response" in row and "responses" not in row:
         given = row["response"]
         given = literal(given) if looks_listed(given) else given
         single = answer(read_turns(given, "response", assistant), "response")
-        turns = read_turns(prompt, "prompt", user)
-        return group_of_row(row, source, turns, (single,), used=("prompt", "response"))
+        return group_of_row(row, source, prompt, (single,), used=("prompt", "response"))
     responses = literal(require(row, "responses"))
     if looks_listed(responses):
         raise DataError(
@@ -46,7 +46,7 @@ def read_responses(row: JsonObject, source: Source, options: FormatOptions) -> G
     return group_of_row(
         row,
         source,
-        read_turns(prompt, "prompt", user),
+        prompt,
         tuple(
             answer(read_turns(value, field, assistant), field)
             for value, field in zip(responses, fields, strict=True)

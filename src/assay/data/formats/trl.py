@@ -9,7 +9,8 @@ from assay.data.formats.answers import ANSWERS, chosen_and_rejected
 from assay.data.formats.beside import chosen_over_rejected, group_of_row
 from assay.data.formats.building import Messages, answer
 from assay.data.formats.fields import require, wrong_type
-from assay.data.formats.messages import assistant, read_turns, user
+from assay.data.formats.hh import read_prompt
+from assay.data.formats.messages import assistant, read_turns
 from assay.data.formats.registry import FormatOptions, register_format
 from assay.data.records import Group, Source
 from assay.data.strict_json import JsonObject
@@ -33,13 +34,13 @@ def read_trl(row: JsonObject, source: Source, options: FormatOptions) -> Group:
 
 
 def prompt_of(row: JsonObject) -> Messages | None:
-    """`prompt` as text or messages; None where it is missing or null.
+    """`prompt` as text, also of turns, or as messages; None where it is missing or null.
 
     Raises:
         DataError: it is something else.
     """
     prompt = row.get("prompt")
-    return None if prompt is None else read_turns(prompt, "prompt", user)
+    return None if prompt is None else read_prompt(prompt, "prompt")
 
 
 @register_format(
@@ -59,7 +60,7 @@ def read_trl_unpaired(row: JsonObject, source: Source, options: FormatOptions) -
     return group_of_row(
         row,
         source,
-        read_turns(require(row, "prompt"), "prompt", user),
+        read_prompt(require(row, "prompt"), "prompt"),
         (replace(response, ratings={} if label is None else {"label": float(bool(label))}),),
         used=("prompt", "completion", "label"),
     )

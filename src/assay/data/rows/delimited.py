@@ -17,6 +17,8 @@ from assay.errors import DataError
 csv.field_size_limit(sys.maxsize)
 
 _NONE = "; if the first line is a row, write a header above it"
+_OTHERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""What may stand between columns; a spreadsheet's choice depends on its country."""
 
 
 class _Lines:
@@ -105,6 +107,13 @@ def _checked_header(cells: list[str], flaw: DataError | None, place: Source) -> 
     if flaw is not None:
         raise DataError(flaw.what, where=place, mend=flaw.mend)
     names = [cell.strip() for cell in cells]
+    other = next((mark for mark in _OTHERS if len(names) == 1 and mark in names[0]), None)
+    if other:
+        raise DataError(
+            f"its columns seem to be separated by {_OTHERS[other]}",
+            where=place,
+            mend="save it with commas as .csv, or with tabs as .tsv",
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise DataError(

@@ -39,12 +39,12 @@ _BEGINNINGS: tuple[tuple[bytes, str, str], ...] = (
     (b"\xfd7zXZ\x00", "is compressed with xz", "unpack it"),
     (b"BZh91AY&SY", "is compressed with bzip2", "unpack it"),
     (b"version https://git-lfs.", "is a Git LFS pointer", "fetch the data with `git lfs pull`"),
-    (b"<!DOCTYPE", "is an HTML page", "download the data itself"),
+    (b"<!doctype", "is an HTML page", "download the data itself"),
     (b"<html", "is an HTML page", "download the data itself"),
     (b"\xff\xfe", "is UTF-16", "save as UTF-8"),
     (b"\xfe\xff", "is UTF-16", "save as UTF-8"),
 )
-"""What files begin with that were given another's name."""
+"""What files begin with that were given another's name; of texts in lower case."""
 
 
 class _Tapped(io.RawIOBase):
@@ -133,9 +133,10 @@ def check_holds(stream: ByteReader, part: Part) -> None:
     Raises:
         DataError: it is plainly something else.
     """
-    beginning = stream.peek(32)
+    beginning = stream.peek(32)[:32]
+    told = beginning, beginning.lstrip().lower()
     for magic, what, mend in _BEGINNINGS:
-        if beginning.startswith(magic):
+        if any(text.startswith(magic) for text in told):
             raise DataError(
                 f"{what}, not {_WORDS[part.kind]}",
                 where=part.name,

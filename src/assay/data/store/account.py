@@ -130,8 +130,8 @@ def check_dropped(name: str, account: Account, max_dropped: float) -> None:
         f"{account.num_dropped} of {everything} comparisons would be dropped "
         f"({account.dropped_share:.1%}, more than data.max_dropped {max_dropped:.1%}): {reasons}",
         where=name,
-        mend="look at the rows, change train.max_length or train.over_length, or raise "
-        "data.max_dropped",
+        mend="look at the rows; where they are too long, change train.max_length or "
+        "train.over_length; or raise data.max_dropped",
     )
 
 

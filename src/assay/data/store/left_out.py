@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar
 
 from assay.data.group_json import json_line
 from assay.data.loading import SkippedRow
@@ -26,7 +25,7 @@ def skipped_line(row: SkippedRow) -> str:
 def read_skipped(line: str) -> SkippedRow:
     """What `skipped_line` wrote."""
     fields = json.loads(line)
-    return SkippedRow(_place(fields["row"]), fields["reason"])
+    return SkippedRow(Source.read(fields["row"]), fields["reason"])
 
 
 def bad_row_line(row: BadRow) -> str:
@@ -37,11 +36,11 @@ def bad_row_line(row: BadRow) -> str:
 def read_bad_row(line: str) -> BadRow:
     """What `bad_row_line` wrote."""
     fields = json.loads(line)
-    return BadRow(**fields | {"source": _place(fields["source"])})
+    return BadRow(**fields | {"source": Source.read(fields["source"])})
 
 
 class LineFile(Sequence[Item]):
-    """The lines of a file, none of them in memory.
+    """The lines of a file, none of them in memory while they are passed over one by one.
 
     Args:
         path: the file.
@@ -61,20 +60,5 @@ class LineFile(Sequence[Item]):
         with self._path.open(encoding="utf-8", newline="\n") as file:
             yield from map(self._read, file)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        if isinstance(index, slice):
-            begin, end, step = index.indices(self._count)
-            if step < 1:
-                return list(self)[index]
-            return list(islice(self, begin, end, step))
-        number = range(self._count)[index]
-        return next(islice(self, number, None))
-
-
-def _place(text: str) -> Source:
-    file, _, line = text.rpartition(":")
-    return Source(file, int(line))
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]

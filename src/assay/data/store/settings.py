@@ -21,7 +21,7 @@ from assay.data.store.code import foreign_code, own_code
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-STORE_VERSION = 2
+STORE_VERSION = 3
 """Of the files in a store: raised when a reader of the older ones could not read the newer."""
 
 _PIECE = 1 << 22
