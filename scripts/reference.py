@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
-from assay.cli import app
+from assay.cli.entry import app
 from assay.config import Recipe, SourceConfig
 from assay.recipe import RecipeField, inner_schema, recipe_fields, source_fields
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from assay import RewardModel
-from assay.cli import app
+from assay.cli.entry import app
 from assay.config import ModelConfig
 from assay.model.loading import build_for_training
 from assay.model.saving import save_plain

@@ -41,7 +41,7 @@ TORCH_FREE = (
     "assay.errors",
     "assay.config",
     "assay.recipe",
-    "assay.cli",
+    "assay.cli.entry",
     "assay.client.openrlhf",
     "assay.client.trl",
     "assay.client.verl",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pkgutil import resolve_name
@@ -86,3 +88,26 @@ def test_one_word_and_nothing_half_written(
     assert "results: " not in ran.out
     if "done" not in words:
         assert assay(*words).code == 0  # The place is free, and nothing stands in the way.
+
+
+STRUCK_WHILE_IMPORTING = """
+import os, signal, sys
+
+class Struck:
+    def find_spec(self, name, path=None, target=None):
+        if name == "assay.cli.commands":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Struck())
+from assay.cli import main
+
+main()
+"""
+
+
+def test_while_the_commands_are_imported() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", STRUCK_WHILE_IMPORTING], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (130, "error: interrupted\n")

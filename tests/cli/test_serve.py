@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from running import Assay, Models
 
-from assay.cli.commands.serve import named_models
+from assay.cli.commands.serve import _with_own, named_models
 from assay.errors import ConfigError
+from assay.serve.monitor.watching import MonitorSettings
 
 
 def refused(assay: Assay, *argv: object) -> str:
@@ -31,6 +32,8 @@ def test_what_cannot_be_is_said_before_a_model_is_loaded(assay: Assay, tmp_path:
     assert "No such file" in refused(assay, *nowhere, "--tls-cert", certificate)
     certificate.write_text("none", encoding="utf-8")
     assert "not a certificate and key" in refused(assay, *nowhere, "--tls-cert", certificate)
+    line = refused(assay, *nowhere, "--tls-cert", certificate / "cert.pem", "--tls-key", "key.pem")
+    assert "cert.pem, key.pem: cannot be used (Not a directory)" in line
     small = ("--max-queue-tokens", 10)
     assert "only 10 may wait" in refused(assay, *nowhere, *small)
     assert "max-body-bytes" in refused(assay, *nowhere, "--max-body-bytes", 2**40)
@@ -104,11 +107,32 @@ def test_a_port_that_is_taken_is_said_first(assay: Assay, tmp_path: Path) -> Non
         port = taken.getsockname()[1]
         line = refused(assay, "--model", tmp_path / "none", "--port", port)
     assert f"cannot listen at 127.0.0.1:{port}" in line
+    assert "cannot listen at a..b:8000" in refused(assay, "--model", "none", "--host", "a..b")
+
+
+def test_a_port_that_another_took_at_the_same_time(models: Models) -> None:
+    """Both were loading: whoever listens first has it, and the other one says so."""
+    from assay.model.reward_model import RewardModel
+    from assay.serve.app import create_app
+    from assay.serve.running import Listening, bound, run
+
+    with bound(Listening(port=0)) as first:
+        port = first.getsockname()[1]
+        with bound(Listening(port=port)) as second:
+            first.listen()
+            served = create_app({"rm": RewardModel.load(str(models.reward), device="cpu")})
+            with pytest.raises(ConfigError, match=f"cannot listen at 127.0.0.1:{port}"):
+                run(served, Listening(port=port), second, print)
 
 
 def test_limits_beyond_the_model(assay: Assay, models: Models) -> None:
     line = refused(assay, "--model", models.reward, "--device", "cpu", "--max-length", 1000)
     assert "beyond the model's context of 512" in line
+
+
+def test_a_tokenizer_behind_a_url_has_no_reference_and_needs_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    assert not _with_own(MonitorSettings(), {"rm": str(tmp_path)}).baselines
 
 
 def test_without_the_extra(assay: Assay, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,9 @@ def test_a_full_queue_says_when_to_come_again(serving: Make, model: RewardModel)
         first = threading.Thread(target=served.rewards, args=({"texts": ["x" * 90]},))
         first.start()
         assert begun.wait(60)
+        told = served.get("/metrics").text
+        assert 'assay_queue_requests{model="rm"} 0.0' in told  # It is computed, and does not wait.
+        assert 'assay_queue_tokens{model="rm"} 90.0' in told
         refused = served.post("/v1/reward", {"texts": ["y" * 20]})
         go.set()
         first.join()
@@ -164,7 +167,7 @@ def test_bodies_that_wait_are_bounded_too(serving: Make, model: RewardModel) -> 
 
 
 def test_a_deadline_ends_the_waiting(serving: Make, model: RewardModel) -> None:
-    served = serving(deadline=0.1)
+    served = serving(deadline=0.1, prompt_cache_bytes=0)
     with held(model) as (begun, go):
         late, later = served.ask(
             ("POST", "/v1/reward", {"texts": ["late"]}),
@@ -176,6 +179,31 @@ def test_a_deadline_ends_the_waiting(serving: Make, model: RewardModel) -> None:
     assert "retry-after" in late.headers
     assert "deadline" in late.json()["error"]["message"]
     assert isinstance(later.json()["error"], str)
+    while served.post("/v1/reward", {"texts": ["in time"]}).status_code != 200:
+        pass
+    saved = re.search(r'assay_share_saved{model="rm"} (\S+)', served.get("/metrics").text)
+    assert saved is not None
+    assert float(saved[1]) >= 0  # What was computed for nobody was asked for, too.
+
+
+def test_a_deadline_counts_while_texts_are_read(
+    serving: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serving(deadline=0.1)
+    reader = served.app.models.named(None).reader
+    begun, go = [], threading.Event()
+
+    def waits(asked: Any) -> Any:
+        begun.append(asked)
+        assert go.wait(10)
+        return []
+
+    monkeypatch.setattr(reader, "read", waits)
+    answers = served.ask(single("first"), single("second"))
+    go.set()
+    assert [answer.status_code for answer in answers] == [503, 503]
+    served.app.models.named(None).readers.submit(int).result()
+    assert len(begun) == 1, "nobody waits for the second any more, and it is not read"
 
 
 def test_a_request_that_is_given_up_leaves_the_queue(server: Served, model: RewardModel) -> None:
@@ -300,6 +328,7 @@ def test_nothing_of_a_request_stays(server: Served, model: RewardModel) -> None:
     encoder = reader.renderer._encoder
     server.rewards({"prompt": "a text that must not stay", "responses": ["b"]})
     assert any("must not stay" in piece for piece in encoder._known)
+    assert " must" in encoder._words._known
     server.ask(
         *[
             ("POST", "/get_reward", {"query": ["x" * 500] * 500})
@@ -308,6 +337,7 @@ def test_nothing_of_a_request_stays(server: Served, model: RewardModel) -> None:
     )
     server.rewards({"prompt": "last", "responses": ["b"]})
     assert not any("must not stay" in piece for piece in encoder._known)
+    assert not {"must", " must"} & encoder._words._known.keys()
     queue = server.app.models.named(None).batcher
     assert (len(queue._waiting), queue._held_tokens, queue._arriving) == (0, 0, 0)
 

@@ -18,7 +18,7 @@ from assay.data.templates import resolve_template
 from assay.model.reward_model import RewardModel
 from assay.score.scorer import score_items
 from assay.serve.foreign_tokens import foreign_tokens
-from assay.serve.items import Asked, Conversation, Text
+from assay.serve.items import Asked, Conversation, Ids, Text
 from assay.serve.limits import Limits
 from assay.serve.own_beginning import own_beginning
 from assay.serve.reading import Reader, ReadingOptions
@@ -311,6 +311,29 @@ def test_a_body_may_ask_for_a_cut(server: Served, model: RewardModel) -> None:
     assert scores["scores"] == pytest.approx([expected], rel=1e-6)
     whole = server.post("/classify", {"input": text, "truncate_prompt_tokens": -1}).json()
     assert whole["usage"]["prompt_tokens"] == len(ids)
+
+
+def test_a_cut_keeps_the_begin_token_however_a_sequence_comes(llama: RewardModel) -> None:
+    reader = Reader(llama, Limits(max_length=8, over_length="cut"), ReadingOptions())
+    text = f"{BEGIN}user: something long<|im_end|>"
+    ids = llama.renderer.render_text(text).ids
+    as_ids, as_text = read(reader, Ids(ids, "input"), Text(text, "text"))
+    assert as_ids == as_text == (ids[0], *ids[-7:])
+
+
+def test_a_template_that_refuses_the_prompt_alone_is_the_clients_affair(llama: RewardModel) -> None:
+    """To know where a cut may be, the prompt is rendered by itself."""
+    tokenizer = llama.renderer.tokenizer
+    tokenizer.chat_template = (
+        "{% if messages|length < 2 %}{{ raise_exception('no answer') }}{% endif %}"
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    renderer = Renderer(tokenizer, resolve_template("auto", tokenizer))
+    model = RewardModel(llama.inner, renderer, llama.metadata)
+    reader = Reader(model, Limits(max_length=8, over_length="cut"), ReadingOptions())
+    with pytest.raises(Refusal, match="no answer") as refused:
+        read(reader, conversation(("user", "x" * 50), ("assistant", "b")))
+    assert refused.value.param == "messages"
 
 
 def test_families_are_prompts(model: RewardModel) -> None:

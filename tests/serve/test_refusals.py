@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from asking import Make, Served
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from assay.errors import ConfigError
 from assay.serve.auth import Keys
 from assay.serve.limits import Limits
+from assay.serve.protocols import endpoints
 
 GOOD = {"prompt": "a", "responses": ["b"]}
 
@@ -69,6 +72,26 @@ def test_a_mistake_has_its_place(
     server: Served, body: bytes, status: int, words: list[str]
 ) -> None:
     refused(server.post("/v1/reward", body), status, *words)
+
+
+def test_a_mistake_in_a_large_body_takes_no_time(server: Served) -> None:
+    """All other requests would wait for it."""
+    fields = [f'"{number}": 0' for number in [*range(30_000), 29_999]]
+    began = time.process_time()
+    refused(server.post("/v1/reward", f"{{{', '.join(fields)}}}".encode()), 400, "'29999' is given")
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "body", dict.fromkeys(one.body for candidates in endpoints().values() for one in candidates)
+)
+def test_of_a_list_of_mistakes_one_is_told(body: type[BaseModel]) -> None:
+    """Each is an object in memory: a small body could take gigabytes."""
+    for field in body.model_fields:
+        for wrong in ([None, 1.5] * 50, [[None] * 100] * 100):
+            with pytest.raises(ValidationError) as raised:
+                body.model_validate({field: wrong, "no such field": 1, "step": "none"})
+            assert raised.value.error_count() < 10, field
 
 
 @pytest.mark.parametrize(
@@ -180,7 +203,7 @@ def test_paths_and_methods(server: Served) -> None:
 
 def test_keys(serving: Make, tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text("# of the trainer\nfirst-key\n\n  second key \n", encoding="utf-8")
+    file.write_text("\ufefffirst-key\n# of the trainer\n\n  second key \n", encoding="utf-8")
     file.chmod(0o600)
     served = serving(keys=Keys.read(file))
     closed = served.post("/v1/reward", b"x" * 10)

@@ -11,6 +11,7 @@ from typing import NoReturn
 import typer
 from typer.exceptions import TyperException
 
+import assay.cli.commands  # noqa: F401  (registers them)
 from assay.cli.app import app
 from assay.cli.flag_names import by_flags
 from assay.errors import AssayError

@@ -12,7 +12,7 @@ import torch
 
 from assay.doctor.section import Section
 from assay.errors import AssayError
-from assay.model.int8_probe import check_worth, layer_seconds
+from assay.model.int8.probe import check_worth, layer_seconds
 from assay.model.lanes import lanes_here
 from assay.model.loading import resolve_device
 from assay.model.precision import WORTH, faster_dtype

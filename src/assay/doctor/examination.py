@@ -12,6 +12,7 @@ from assay.doctor.hardware import devices, machine
 from assay.doctor.packages import extras, versions
 from assay.doctor.section import Section
 from assay.errors import ConfigError
+from assay.notices import counted
 
 
 @dataclass
@@ -32,8 +33,7 @@ class Diagnosis:
 
     def verdict(self) -> str:
         """The last line for people."""
-        count = len(self.problems)
-        return f"{count} problem{'' if count == 1 else 's'}" if count else "no problem found"
+        return counted(len(self.problems), "problem") if self.problems else "no problem found"
 
 
 def examine(recipe: str | None = None, model: str | None = None) -> Iterator[Section]:

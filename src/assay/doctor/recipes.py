@@ -18,6 +18,7 @@ from assay.data.plugins import load_plugins
 from assay.data.sources import DataSource, locate, locate_all
 from assay.doctor.section import Section, gib
 from assay.errors import AssayError, ConfigError, DataError, first_line
+from assay.notices import counted
 from assay.recipe import load_recipe
 from assay.train.recipe_data import data_source, evaluation_names
 from assay.train.trackers import KINDS
@@ -104,7 +105,7 @@ def _is_here(config: SourceConfig, section: Section) -> bool:
 def _say_source(side: str, source: DataSource, section: Section) -> None:
     parts = locate(source)
     size = sum(part.path.stat().st_size for part in parts if part.path is not None)
-    said = f"{len(parts)} file{'' if len(parts) == 1 else 's'}, {gib(size)}"
+    said = f"{counted(len(parts), 'file')}, {gib(size)}"
     section.say(f"{side} {source.path}", {"files": len(parts), "bytes": size}, said)
 
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 import assay
 from assay.model.vllm.either import ScoringModel
 from assay.serve.auth import Keys
-from assay.serve.bodies import parsed, read_body, validated, written
+from assay.serve.bodies import json_answer, parsed, read_body, validated
 from assay.serve.desk import Desk, Held
 from assay.serve.gate import GONE, Draining, Gate, failure
 from assay.serve.health import Health
@@ -64,7 +64,6 @@ class ServeSettings:
 
     def __post_init__(self) -> None:
         endpoints(self.protocols)
-        self.reading.check()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +166,16 @@ def _handler(
         fitting = [one for one in candidates if request.method in one.methods]
         try:
             body = await read_body(request, limits)
-            held.take(len(body))
-            try:
+            with held.holding(len(body)):
                 fields = parsed(body)
                 endpoint = choose(fitting, fields)
                 error_of = endpoint.error
                 asked = validated(endpoint.body, fields)
                 desk = Desk(request, models, limits, monitor, asked)
                 found = await endpoint.answer(asked, desk)
-            finally:
-                held.release(len(body))
             if desk.warnings and isinstance(found, dict) and "meta_info" not in found:
                 found["warnings"] = desk.warnings
-            return _json(found)
+            return json_answer(found)
         except ClientGone:
             return Response(status_code=GONE)
         except Refusal as refusal:
@@ -190,12 +186,8 @@ def _handler(
     return answer
 
 
-def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(written(value), status, dict(headers or {}), "application/json")
-
-
 def _refusal(refusal: Refusal, error_of: Callable[[Refusal], Any]) -> Response:
-    return _json(error_of(refusal), refusal.status, refusal.headers)
+    return json_answer(error_of(refusal), refusal.status, refusal.headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

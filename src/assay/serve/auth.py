@@ -35,7 +35,7 @@ class Keys:
             ConfigError: the file cannot be read, or holds no key.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
             mode = path.stat().st_mode
         except (OSError, UnicodeDecodeError) as error:
             kind = getattr(error, "strerror", None) or "not UTF-8"

@@ -103,7 +103,7 @@ class Batcher:
         with self._condition:
             if job in self._waiting:
                 self._waiting.remove(job)
-                self._release(job)
+                self._released(job)
 
     def close(self) -> None:
         """Compute what waits, then stop the thread."""
@@ -113,35 +113,31 @@ class Batcher:
         if self._thread is not None:
             self._thread.join()
 
-    def _seconds_to_wait(self) -> int:
-        """When to come again, from what waits and how fast it went of late."""
-        seconds = self._held_tokens / self._rate if self._rate else 1.0
-        return round(min(max(seconds, 1.0), 60.0))
-
     def _check_open(self) -> None:
         if self._closing:
             raise Refusal(503, "the server is shutting down", mend="ask another one")
 
     def _busy(self) -> Refusal:
+        """When to come again, from what waits and how fast it went of late."""
+        seconds = self._held_tokens / self._rate if self._rate else 1.0
         return Refusal(
             429,
             f"{self._held_tokens} tokens wait already, and the limit is "
             f"{self._limits.max_queue_tokens} (max_queue_tokens)",
             mend="come again after the seconds of Retry-After",
-            headers={"Retry-After": str(self._seconds_to_wait())},
+            headers={"Retry-After": str(round(min(max(seconds, 1.0), 60.0)))},
         )
 
-    def _release(self, job: Job) -> None:
-        """With the lock held: the tokens of a request are no longer here."""
-        if job.held:
-            job.held = False
-            self._held_tokens -= job.num_tokens
-            self._meter.waiting(len(self._waiting), self._held_tokens)
-
     def _released(self, job: Job) -> Job:
-        """Before its answer is sent, so that who has the answer finds room for the next request."""
+        """A request whose tokens are no longer here.
+
+        Before its answer is sent, so that who has the answer finds room for the next request.
+        """
         with self._condition:
-            self._release(job)
+            if job.held:
+                job.held = False
+                self._held_tokens -= job.num_tokens
+                self._meter.waiting(len(self._waiting), self._held_tokens)
         return job
 
     def _work(self) -> None:
@@ -157,9 +153,8 @@ class Batcher:
             for job in jobs:
                 self._released(job).fail(error)
         finally:
-            with self._condition:
-                for job in jobs:
-                    self._release(job)
+            for job in jobs:
+                self._released(job)
         return bool(jobs)
 
     def _take(self) -> list[Job]:
@@ -172,6 +167,7 @@ class Batcher:
             jobs = next_round(self._waiting, PASSES_A_ROUND * self._budget)
             for job in jobs:
                 self._waiting.remove(job)
+            self._meter.waiting(len(self._waiting), self._held_tokens)
             return jobs
 
     def _linger(self) -> float:
@@ -185,17 +181,19 @@ class Batcher:
         self._meter.round(len(jobs), [started - job.arrived for job in jobs])
         waiting, families = distinct_sequences(jobs)
         distinct = list(waiting)
+        tokens = 0
         for chosen in passes_for(self._model, distinct, families, self._budget, self._prompts):
             wanted = [
                 i for i in chosen if any(not job.cancelled for job, _ in waiting[distinct[i]])
             ]
             if wanted:
                 some = {distinct[i]: waiting[distinct[i]] for i in wanted}
+                tokens += sum(len(ids) * len(places) for ids, places in some.items())
                 self._pass(some, [families[i] for i in wanted])
-        seconds = max(time.monotonic() - started, 1e-6)
-        tokens = sum(job.num_tokens for job in jobs if not job.cancelled)
-        self._meter.tokens(tokens, self._model.computed.tokens - before)
-        self._rate = 0.8 * self._rate + 0.2 * tokens / seconds if self._rate else tokens / seconds
+        if tokens:  # Else all were given up.
+            self._meter.tokens(tokens, self._model.computed.tokens - before)
+            rate = tokens / max(time.monotonic() - started, 1e-6)
+            self._rate = 0.8 * self._rate + 0.2 * rate if self._rate else rate
 
     def _pass(
         self, waiting: dict[TokenIds, list[tuple[Job, int]]], families: Sequence[int]

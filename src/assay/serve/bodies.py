@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 
 from assay.data.strict_json import StrictDecoder
 from assay.serve.limits import Limits
@@ -81,10 +83,13 @@ def parsed(body: bytes) -> dict[str, Any]:
     return found.value
 
 
-def written(value: Any) -> bytes:
-    """A value as the JSON of an answer: one way of writing for all of them."""
+def json_answer(
+    value: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer of JSON: one way of writing for all of them."""
     # A number that is none must not become one on the way.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text.encode(), status, headers, "application/json")
 
 
 def validated(kind: type[Body], value: dict[str, Any]) -> Body:

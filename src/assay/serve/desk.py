@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -18,6 +18,8 @@ from assay.serve.models import Models, ServedModel
 from assay.serve.monitor.tags import tag_of
 from assay.serve.monitor.watching import Monitor
 from assay.serve.refusals import ClientGone, Refusal
+
+_Value = TypeVar("_Value")
 
 _SHOWN = 80
 """Characters of a template's beginning in a warning."""
@@ -35,8 +37,9 @@ class Held:
         self._limit = limit
         self._bytes = 0
 
-    def take(self, count: int) -> None:
-        """Hold a body.
+    @contextmanager
+    def holding(self, count: int) -> Iterator[None]:
+        """While a body is held.
 
         Raises:
             Refusal: too much is held (429).
@@ -50,10 +53,10 @@ class Held:
                 headers={"Retry-After": "1"},
             )
         self._bytes += count
-
-    def release(self, count: int) -> None:
-        """Let it go."""
-        self._bytes -= count
+        try:
+            yield
+        finally:
+            self._bytes -= count
 
 
 class Desk:
@@ -90,22 +93,34 @@ class Desk:
             ClientGone: the client went away; nothing more is computed for it.
             Exception: whatever the model raises.
         """
-        loop = asyncio.get_running_loop()
         if not asked.num_rewards:
             return Scored([], [])
+        gone = asyncio.ensure_future(self._disconnected())
+        try:
+            scored = await self._scored(served, asked, gone)
+        finally:
+            gone.cancel()
+            with suppress(asyncio.CancelledError):
+                await gone
+        if self._tag is not None:
+            self._monitor.note(self._tag, served.name, asked, scored)
+        return scored
+
+    async def _scored(
+        self, served: ServedModel, asked: Asked, gone: asyncio.Future[None]
+    ) -> Scored:
+        loop = asyncio.get_running_loop()
         with served.batcher.arriving():
-            readings = await loop.run_in_executor(served.readers, served.reader.read, asked)
+            reading = loop.run_in_executor(served.readers, served.reader.read, asked)
+            readings = await self._in_time(reading, gone)
             job = Job(readings, loop.create_future())
             served.batcher.submit(job)
         self._tell(served, readings)
         try:
-            scored = await self._result(job)
+            return await self._in_time(job.future, gone)
         finally:
-            if not job.future.done():
+            if job.future.cancelled():
                 served.batcher.cancel(job)
-        if self._tag is not None:
-            self._monitor.note(self._tag, served.name, asked, scored)
-        return scored
 
     def _tell(self, served: ServedModel, readings: Sequence[Reading]) -> None:
         """What is odd in what was read: to the client, to the metrics, and once to the log."""
@@ -127,22 +142,20 @@ class Desk:
         if truncated:
             self.warnings.append("texts over the limit were read without their beginning")
 
-    async def _result(self, job: Job) -> Scored:
-        gone = asyncio.ensure_future(self._disconnected())
-        awaited: set[asyncio.Future[Any]] = {job.future, gone}
+    async def _in_time(self, future: asyncio.Future[_Value], gone: asyncio.Future[None]) -> _Value:
+        """What comes of it; it is cancelled where nobody waits any more."""
+        awaited: set[asyncio.Future[Any]] = {future, gone}
         try:
             await asyncio.wait(
                 awaited,
                 timeout=max(self._until - time.monotonic(), 0),
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if future.done():
+                return future.result()
         finally:
-            gone.cancel()
-            with suppress(asyncio.CancelledError):
-                await gone
-        if job.future.done():
-            return job.future.result()
-        if gone.done() and not gone.cancelled():
+            future.cancel()
+        if gone.done():
             raise ClientGone
         raise Refusal(
             503,

@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.errors import AssayError
 from assay.notices import logger
 from assay.serve.auth import OPEN_PATHS, Keys
-from assay.serve.bodies import written
+from assay.serve.bodies import json_answer
 from assay.serve.metrics import Metrics
 from assay.serve.refusals import ClientGone, Refusal
 
@@ -82,16 +83,14 @@ class Gate:
         self._metrics.in_flight.inc()
         try:
             refusal = self._closed_to(scope)
-            if refusal is not None:
-                await _send(refusal, counted)
-            else:
-                await self._app(scope, receive, counted)
+            answer: ASGIApp = self._app if refusal is None else _told(refusal)
+            await answer(scope, receive, counted)
         except ClientGone:
             status = GONE
         except Exception as error:
             refusal = failure(error)
             if not status:
-                await _send(refusal, counted)
+                await _told(refusal)(scope, receive, counted)
         finally:
             self._metrics.in_flight.dec()
             self._metrics.requests.labels(route, str(status)).inc()
@@ -108,6 +107,10 @@ class Gate:
         )
 
 
+def _told(refusal: Refusal) -> Response:
+    return json_answer(refusal.body, refusal.status, refusal.headers)
+
+
 async def _closed(receive: Receive) -> bool:
     """Whether the connection is closed: it is told a little after the first try to write to it."""
     with suppress(TimeoutError):
@@ -116,23 +119,6 @@ async def _closed(receive: Receive) -> bool:
                 pass
             return True
     return False
-
-
-async def _send(refusal: Refusal, send: Send) -> None:
-    body = written(refusal.body)
-    headers = {
-        "content-type": "application/json",
-        "content-length": str(len(body)),
-        **refusal.headers,
-    }
-    await send(
-        {
-            "type": "http.response.start",
-            "status": refusal.status,
-            "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
 
 
 def failure(error: BaseException) -> Refusal:

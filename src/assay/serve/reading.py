@@ -11,7 +11,7 @@ from assay.data.records import Group, Response, Source
 from assay.data.rendering import Renderer, TokenIds
 from assay.data.special_tokens import SpecialTokenGuard
 from assay.errors import AssayError, DataError
-from assay.model.vllm.either import ScoringModel, num_ids_of
+from assay.model.vllm.either import ScoringModel
 from assay.score.scorer import reading_limit, without_beginning
 from assay.serve.foreign_tokens import foreign_tokens
 from assay.serve.items import Asked, Conversation, Ids, Item, Reading, Text
@@ -40,18 +40,16 @@ class ReadingOptions:
         foreign_tokens: whole texts that are not in the model's template, as special tokens of
             other models or another beginning tell: `flag` says so in the answer, `refuse` answers
             422. Such tokens inside messages are treated alike.
+
+    Raises:
+        DataError: the template is not known.
     """
 
     input_template: str = NO_TEMPLATE
     special_tokens: Literal["error", "text", "special"] = "error"
     foreign_tokens: Literal["flag", "refuse"] = "flag"
 
-    def check(self) -> None:
-        """See that the template is known.
-
-        Raises:
-            DataError: it is not.
-        """
+    def __post_init__(self) -> None:
         if self.input_template != NO_TEMPLATE:
             policy_template(self.input_template)
 
@@ -75,7 +73,7 @@ class Reader:
         )
         self.renderer = Renderer(own.tokenizer, own.template, policy, own.thinking)
         self.limit = reading_limit(model, limits.max_length)
-        self.num_ids = num_ids_of(model)
+        self.num_ids = model.num_ids
         self._limits = limits
         self._options = options
         self.input_template = options.input_template
@@ -169,16 +167,16 @@ class Reader:
             return [Reading(ids, None, len(ids) < len(item.ids))]
         if isinstance(item, Text):
             return [self._read_text(item, asked)]
+        foreign = self._foreign(item)
+        readings = []
         try:
             pairs = [(item.group, index) for index in range(len(item.group.responses))]
             rendered = self.renderer.render_many(pairs)
+            for text, field, found in zip(rendered, item.fields, foreign, strict=True):
+                ids = self._fitted(text.ids, field, asked, item.group)
+                readings.append(Reading(ids, item.group.key, len(ids) < len(text.ids), found))
         except AssayError as error:
             raise of_error(error, item.fields[0]) from None
-        foreign = self._foreign(item)
-        readings = []
-        for text, field, found in zip(rendered, item.fields, foreign, strict=True):
-            ids = self._fitted(text.ids, field, asked, item.group)
-            readings.append(Reading(ids, item.group.key, len(ids) < len(text.ids), found))
         return readings
 
     def _read_text(self, item: Text, asked: Asked) -> Reading:
@@ -190,8 +188,13 @@ class Reader:
         found = foreign_tokens(item.text, self._own_tokens, rendered=True)
         self._refuse_foreign(found, item.field)
         untemplated = not found and not self._begins_as_own(item.text, ids)
-        if untemplated:
-            self._refuse_untemplated(item.field)
+        if untemplated and self._options.foreign_tokens == "refuse":
+            raise Refusal(
+                422,
+                f"does not begin as texts in the model's template do, with {self.beginning[:80]!r}",
+                param=item.field,
+                mend="send messages, or say which template the text is in (input_template)",
+            )
         family = f"text {item.prompt}" if item.prompt else None
         fitted = self._fitted(ids, item.field, asked, None)
         return Reading(fitted, family, len(fitted) < len(ids), found, untemplated)
@@ -236,15 +239,6 @@ class Reader:
         begun = ids[0] == self._begin or not (mark and self.beginning.startswith(mark))
         return begun and begins_as(text, self.beginning, mark)
 
-    def _refuse_untemplated(self, field: str) -> None:
-        if self._options.foreign_tokens == "refuse":
-            raise Refusal(
-                422,
-                f"does not begin as texts in the model's template do, with {self.beginning[:80]!r}",
-                param=field,
-                mend="send messages, or say which template the text is in (input_template)",
-            )
-
     def _forget_after(self, tokens: int) -> None:
         """Forget what tokenising remembers, now and then: texts of clients are not kept."""
         self._remembered += tokens
@@ -252,25 +246,20 @@ class Reader:
             self._remembered = 0
             self.renderer.forget()
 
-    def _bound(self, asked: Asked) -> int:
-        return min(self.limit, asked.max_length or self.limit)
-
-    def _may_cut(self, count: int, field: str, asked: Asked) -> None:
+    def _fitted(self, ids: TokenIds, field: str, asked: Asked, group: Group | None) -> TokenIds:
+        """The ids that the model reads: what is too long loses its beginning, or is refused."""
+        limit = min(self.limit, asked.max_length or self.limit)
+        if len(ids) <= limit:
+            return ids
         if not (asked.cut or self._limits.over_length == "cut"):
             raise Refusal(
                 422,
-                f"has {count} tokens with its prompt, more than the limit of "
-                f"{self._bound(asked)} (max_length)",
+                f"has {len(ids)} tokens with its prompt, more than the limit of {limit} "
+                "(max_length)",
                 param=field,
                 mend="shorten it; with --over-length cut the prompt's beginning is left out",
             )
-
-    def _fitted(self, ids: TokenIds, field: str, asked: Asked, group: Group | None) -> TokenIds:
-        """The ids that the model reads: what is too long loses its beginning, or is refused."""
-        limit = self._bound(asked)
-        if len(ids) <= limit:
-            return ids
-        self._may_cut(len(ids), field, asked)
+        response = 0
         if group is not None:
             prompt = self.renderer.render_text(self.renderer.prompt_text(group)).ids
             response = len(ids) - len(prompt)
@@ -282,7 +271,7 @@ class Reader:
                     param=field,
                     mend="shorten it: a response is never cut",
                 )
-        return without_beginning(ids, limit, self._begin)
+        return without_beginning(ids, limit, self._begin, response)
 
     def _fitted_ids(self, item: Ids, asked: Asked) -> TokenIds:
         ids = item.ids
@@ -295,7 +284,4 @@ class Reader:
                 param=item.field,
                 mend="tokenise with this model's tokenizer",
             )
-        if len(ids) > self._bound(asked):
-            self._may_cut(len(ids), item.field, asked)
-            return ids[len(ids) - self._bound(asked) :]
-        return ids
+        return self._fitted(ids, item.field, asked, None)

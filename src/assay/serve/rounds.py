@@ -8,25 +8,14 @@ since they cost little more than their responses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
 
 from assay.data.rendering import TokenIds, common_prefix
 from assay.serve.items import Reading
+from assay.serve.jobs import Job
 
 PASSES_A_ROUND = 4
 """A round has about as many tree tokens as so many full passes: more would share more, and let the
 first request wait for the last."""
-
-
-class Waiting(Protocol):
-    """A request in the queue."""
-
-    @property
-    def readings(self) -> Sequence[Reading]:
-        """Its sequences."""
-
-
-Job = TypeVar("Job", bound=Waiting)
 
 
 def next_round(waiting: Iterable[Job], budget: int) -> list[Job]:

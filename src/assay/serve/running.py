@@ -60,13 +60,12 @@ class Listening:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
                 self.certificate, self.key, password=""
             )
-        except (OSError, ssl.SSLError, ValueError) as error:
-            why = (
-                error.strerror if type(error) is FileNotFoundError else "not a certificate and key"
-            )
+        except (OSError, ValueError) as error:
+            wrong = "not a certificate and key"
+            why = wrong if isinstance(error, ssl.SSLError | ValueError) else error.strerror
             raise ConfigError(
                 f"cannot be used ({why})",
-                where=self.certificate,
+                where=", ".join(str(file) for file in (self.certificate, self.key) if file),
                 mend="give PEM files with --tls-cert and --tls-key, the key without a password",
             ) from None
 
@@ -104,7 +103,7 @@ def run(
         ssl_keyfile=listening.key,
     )
     url = listening.url(listener.getsockname()[1])
-    server = _Server(config, served, listening.drain_delay, lambda: started(url))
+    server = _Server(config, served, listening, lambda: started(url))
     server.run([listener])
 
 
@@ -123,30 +122,45 @@ def bound(listening: Listening) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
             kept.pop_all()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot listen at {listening.host}:{listening.port} "
-            f"({getattr(error, 'strerror', None) or error})",
-            mend="choose another --host or --port",
-        ) from None
+    except (OSError, UnicodeError) as error:  # The second: of a name that no host can have.
+        raise _not_to_be_had(listening, error) from None
     return listener
+
+
+def _not_to_be_had(listening: Listening, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"cannot listen at {listening.host}:{listening.port} "
+        f"({getattr(error, 'strerror', None) or error})",
+        mend="choose another --host or --port",
+    )
 
 
 class _Server(uvicorn.Server):
     """Uvicorn with our end: exit code 0 after all answers."""
 
     def __init__(
-        self, config: uvicorn.Config, served: Served, delay: float, started: Callable[[], object]
+        self,
+        config: uvicorn.Config,
+        served: Served,
+        listening: Listening,
+        started: Callable[[], object],
     ) -> None:
         super().__init__(config)
         self._served = served
-        self._delay = delay
+        self._listening = listening
         self._say_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn, then say so."""
+        """As uvicorn, then say so.
+
+        Raises:
+            ConfigError: another server took the port at the same time, and was there first.
+        """
         asyncio.get_running_loop().set_exception_handler(_without_words)
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            raise _not_to_be_had(self._listening, error) from None
         if self.started:
             self._say_started()
 
@@ -170,7 +184,7 @@ class _Server(uvicorn.Server):
             os._exit(128 + number)
         self._served.draining.begun = True
         notice("no new requests; those that were taken are answered (a second signal ends at once)")
-        asyncio.get_running_loop().call_later(self._delay, self._end)
+        asyncio.get_running_loop().call_later(self._listening.drain_delay, self._end)
 
     def _end(self) -> None:
         self.should_exit = True

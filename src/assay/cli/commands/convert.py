@@ -14,6 +14,7 @@ from assay.cli.options import (
     Format,
     Label,
     Limit,
+    Overwrite,
     Plugins,
     Revision,
     Split,
@@ -50,7 +51,7 @@ def convert(
     plugin: Plugins = None,
     limit: Limit = None,
     on_bad_row: BadRows = "error",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    overwrite: Overwrite = False,
     model: Annotated[
         str | None, typer.Option(help="mindrecord: a directory or id with the tokenizer.")
     ] = None,

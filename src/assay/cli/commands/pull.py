@@ -9,6 +9,7 @@ import typer
 
 from assay.cli.app import app
 from assay.errors import ConfigError
+from assay.notices import counted
 
 
 @app.command()
@@ -53,8 +54,7 @@ def _pull_dataset(name: str, revision: str | None, output: Path | None) -> None:
     typer.echo(f"source: {pulled.source}")
     for split, files in pulled.splits.items():
         size = sum(file.stat().st_size for file in files) / 1e6
-        count = "1 file" if len(files) == 1 else f"{len(files)} files"
-        typer.echo(f"split {split}: {count}, {size:.1f} MB")
+        typer.echo(f"split {split}: {counted(len(files), 'file')}, {size:.1f} MB")
     if pulled.unassigned:
         typer.echo(f"in no split: {', '.join(pulled.unassigned)}")
     typer.echo(f"licence: {pulled.licence}")

@@ -19,6 +19,7 @@ from assay.cli.options import (
     Label,
     Limit,
     MaxLength,
+    MaybeInput,
     MaybeModel,
     Overwrite,
     Plugins,
@@ -94,9 +95,7 @@ def score(
     context: typer.Context,
     shards: Shards = None,
     model: MaybeModel = None,
-    input: Annotated[
-        str | None, typer.Option(help="Rows of any known format, - for stdin.")
-    ] = None,
+    input: MaybeInput = None,
     output: Output = None,
     prompt: Annotated[str | None, typer.Option(help="By hand: the prompt.")] = None,
     response: Annotated[

@@ -237,7 +237,7 @@ def _with_own(monitor: MonitorSettings, names: dict[str, str]) -> MonitorSetting
 
     found = dict(monitor.baselines)
     for name, path in names.items():
-        own = found.get(name) or baseline_of(locate_model(path).path)
+        own = found.get(name) or baseline_of(locate_model(path, needs_weights=False).path)
         if own is not None:
             found[name] = own
         elif monitor.log is not None:

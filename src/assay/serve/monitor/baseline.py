@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +42,6 @@ class Baseline:
     high: float
     rewards: int
     source: str
-
-    @classmethod
-    def of_model(cls, directory: Path) -> Baseline | None:
-        """That of `assay score --write-reference`: mean and std, the range as of normal rewards.
-
-        None where the directory holds none.
-
-        Raises:
-            ModelError: it cannot be read.
-        """
-        if not (directory / REFERENCE_FILE).exists():
-            return None
-        found = Reference.read(directory)
-        reach = _NORMAL * found.std
-        ends = found.mean - reach, found.mean + reach
-        return cls(found.mean, found.std, *ends, found.rewards, REFERENCE_FILE)
 
     @classmethod
     def of_rewards(cls, rewards: Sequence[float], source: str) -> Baseline:
@@ -103,23 +87,26 @@ class Baseline:
         """How far a mean reward lies from that of the reference, in its standard deviations."""
         return (mean - self.mean) / self.std
 
-    def as_json(self) -> dict[str, object]:
-        """Its fields by name."""
-        return asdict(self)
-
 
 def baseline_of(directory: Path) -> Baseline | None:
-    """That of a model's directory, or None; a reference that is broken is nobody's.
+    """That of `assay score --write-reference`: mean and std, the range as of normal rewards.
+
+    None where the directory holds none.
 
     Raises:
         ModelError: its file is there and cannot be read.
     """
+    if not (directory / REFERENCE_FILE).exists():
+        return None
     try:
-        return Baseline.of_model(directory)
+        found = Reference.read(directory)
     except ModelError as error:
         raise ModelError(
             error.what, where=error.where, mend=f"{error.mend}, or give --reference-scores"
         ) from None
+    reach = _NORMAL * found.std
+    ends = found.mean - reach, found.mean + reach
+    return Baseline(found.mean, found.std, *ends, found.rewards, REFERENCE_FILE)
 
 
 def _rewards_of(path: Path) -> Iterator[float]:

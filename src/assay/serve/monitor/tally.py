@@ -6,7 +6,7 @@ import random
 import time
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ class Tally:
             "below": None if self.baseline is None else self.below,
             "above": None if self.baseline is None else self.above,
             "distance": _short(self.distance),
-            "reference": None if self.baseline is None else self.baseline.as_json(),
+            "reference": None if self.baseline is None else asdict(self.baseline),
         }
 
 

@@ -9,7 +9,7 @@ from assay.serve.desk import Desk
 from assay.serve.items import Asked, Item, Text
 from assay.serve.protocols.answering import numbers
 from assay.serve.protocols.asking import grouped
-from assay.serve.protocols.registry import Endpoint, ForeignBody, register_endpoint
+from assay.serve.protocols.registry import Endpoint, ForeignBody, Listed, register_endpoint
 from assay.serve.reading import NO_TEMPLATE
 from assay.serve.refusals import Refusal
 
@@ -21,8 +21,8 @@ class GetRewardBody(ForeignBody):
     """
 
     model: str | None = None
-    prompts: list[str]
-    responses: list[str]
+    prompts: Listed[str]
+    responses: Listed[str]
 
 
 async def get_reward(body: GetRewardBody, desk: Desk) -> dict[str, Any]:

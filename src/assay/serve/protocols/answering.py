@@ -14,13 +14,10 @@ from assay.serve.jobs import Scored
 
 
 def numbers(scored: Scored, use_activation: bool | None) -> list[float]:
-    """Raw rewards; their sigmoids where the body asks for an activation."""
-    return [sigmoid(reward) for reward in scored.rewards] if use_activation else scored.rewards
-
-
-def sigmoid(reward: float) -> float:
-    """1 / (1 + exp(-reward)), as float32 writes it."""
-    return shortest(probability(reward))
+    """Raw rewards; their sigmoids, as float32, where the body asks for an activation."""
+    if not use_activation:
+        return scored.rewards
+    return [shortest(probability(reward)) for reward in scored.rewards]
 
 
 def encoded(value: float, encoding: str | None) -> list[float] | str:

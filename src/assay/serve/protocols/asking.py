@@ -10,9 +10,10 @@ from assay.data.formats.messages import read_messages
 from assay.data.records import Message, Source
 from assay.errors import AssayError
 from assay.serve.items import MESSAGES, Conversation, Ids, Item, Text
+from assay.serve.protocols.registry import Listed
 from assay.serve.refusals import Refusal, of_error
 
-Input = str | list[str] | list[int] | list[list[int]]
+Input = str | Listed[str] | Listed[int] | Listed[Listed[int]]
 """A text, several, the token ids of one, or of several."""
 
 _REQUEST = Source("request", 1)

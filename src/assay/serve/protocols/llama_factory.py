@@ -9,14 +9,14 @@ from pydantic import Field
 from assay.serve.desk import Desk
 from assay.serve.items import Asked, Text
 from assay.serve.protocols.answering import new_id, numbers
-from assay.serve.protocols.registry import Endpoint, ForeignBody, register_endpoint
+from assay.serve.protocols.registry import Endpoint, ForeignBody, Listed, register_endpoint
 
 
 class EvaluationBody(ForeignBody):
     """Texts in a template, called messages; the client sends any name for the model."""
 
     model: str | None = None
-    messages: list[str]
+    messages: Listed[str]
     max_length: int | None = Field(default=None, ge=1)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from assay.serve.desk import Desk
 from assay.serve.items import Asked, Text
 from assay.serve.protocols.answering import numbers
-from assay.serve.protocols.registry import Endpoint, ForeignBody, register_endpoint
+from assay.serve.protocols.registry import Endpoint, ForeignBody, Listed, register_endpoint
 from assay.serve.refusals import Refusal
 
 
@@ -19,8 +19,8 @@ class GetRewardBody(ForeignBody):
     """Whole texts, prompt and response in the policy's template; `labels` change no reward."""
 
     model: str | None = None
-    query: str | list[str]
-    prompts: list[str | None] | str | None = None
+    query: str | Listed[str]
+    prompts: Listed[str | None] | str | None = None
 
 
 async def get_reward(body: GetRewardBody, desk: Desk) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from assay.serve.desk import Desk
 from assay.serve.items import Asked, Item, Text
 from assay.serve.protocols.answering import new_id
 from assay.serve.protocols.asking import conversation, grouped, read
-from assay.serve.protocols.registry import Endpoint, register_endpoint
+from assay.serve.protocols.registry import Endpoint, Listed, register_endpoint
 from assay.serve.refusals import Refusal, of_error
 
 _OBJECT = {"type": "object"}
@@ -32,15 +32,15 @@ class RewardBody(BaseModel):
 
     model: str | None = Field(default=None, description="A served model; by default the first.")
     prompt: str | None = Field(default=None, description="The user's words.")
-    messages: list[dict[str, Any]] | None = Field(
+    messages: Listed[dict[str, Any]] | None = Field(
         default=None,
         description="The prompt as messages {role, content, ...}; without responses, a "
         "conversation whose turns behind the last user turn are the response.",
     )
-    responses: list[Turns] | None = Field(
+    responses: Listed[Turns] | None = Field(
         default=None, description="Responses: each a text, a message, or several messages."
     )
-    texts: list[str] | None = Field(
+    texts: Listed[str] | None = Field(
         default=None, description="Texts that hold prompt and response in a template."
     )
     input_template: str | None = Field(
@@ -48,7 +48,7 @@ class RewardBody(BaseModel):
         description="The template that texts are in: chatml, qwen, smollm, llama3, gemma, phi3, "
         "mistral or deepseek; none reads them as they stand.",
     )
-    tools: list[dict[str, Any]] | None = Field(
+    tools: Listed[dict[str, Any]] | None = Field(
         default=None, description="Tools of the prompt, as OpenAI describes them."
     )
     chat_template_kwargs: dict[str, Any] | None = Field(

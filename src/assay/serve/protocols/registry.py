@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast
 
 from assay.errors import ConfigError
 from assay.serve.desk import Desk
 from assay.serve.refusals import Refusal
+
+_Item = TypeVar("_Item")
+
+
+class _FirstMistake(FailFast):
+    def __hash__(self) -> int:  # As unions want it of their members.
+        return hash(self.fail_fast)
+
+
+Listed = Annotated[list[_Item], _FirstMistake()]
+"""A list of which the first mistake is told: a body may hold millions, each an object in memory."""
 
 
 class ForeignBody(BaseModel):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
-
 from assay.serve.desk import Desk
 from assay.serve.items import Asked
 from assay.serve.protocols.answering import encoded, new_id, numbers, usage
 from assay.serve.protocols.asking import Input, items_of_input
-from assay.serve.protocols.registry import Endpoint, ForeignBody, register_endpoint
+from assay.serve.protocols.registry import Endpoint, ForeignBody, Listed, register_endpoint
 from assay.serve.refusals import Refusal
 
 
@@ -18,9 +16,9 @@ class ClassifyBody(ForeignBody):
     """Texts or token ids. The model's name is not looked at where one model is served."""
 
     model: str | None = None
-    text: str | list[str] | None = None
-    input_ids: list[int] | list[list[int]] | None = None
-    rid: str | list[str] | None = Field(default=None)
+    text: str | Listed[str] | None = None
+    input_ids: Listed[int] | Listed[Listed[int]] | None = None
+    rid: str | Listed[str] | None = None
 
 
 class EmbeddingBody(ForeignBody):

@@ -17,7 +17,7 @@ from assay.serve.jobs import Scored
 from assay.serve.models import ServedModel
 from assay.serve.protocols.answering import encoded, new_id, numbers, usage
 from assay.serve.protocols.asking import Input, conversation, items_of_input
-from assay.serve.protocols.registry import Endpoint, ForeignBody, register_endpoint
+from assay.serve.protocols.registry import Endpoint, ForeignBody, Listed, register_endpoint
 from assay.serve.refusals import Refusal
 
 
@@ -26,7 +26,7 @@ class PoolingBody(ForeignBody):
 
     model: str | None = None
     input: Input | None = None
-    messages: list[dict[str, Any]] | None = None
+    messages: Listed[dict[str, Any]] | None = None
     add_special_tokens: bool | None = None
     truncate_prompt_tokens: int | None = Field(default=None, ge=-1)
     truncation_side: Literal["left", "right"] | None = None
