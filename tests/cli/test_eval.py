@@ -376,6 +376,13 @@ def test_all_checkpoints_of_a_run(
     assert re.findall(r"^step-(\d): accuracy ", ran.out, re.MULTILINE) == ["1", "3", "4"]
     again = assay(*evaluation, out, "--model", run, "--all-checkpoints")
     assert "step-1/results.json: is there already" in again.errors[0]
+    for name in ("results.json", "bad_rows.jsonl"):  # Of an evaluation of another kind.
+        (out / name).write_text("{}")
+    (out / "notes.txt").write_text("mine")
+    over = assay(*evaluation, out, "--model", run, "--all-checkpoints", "--overwrite")
+    assert over.code == 0, over.err
+    left = sorted(path.name for path in out.iterdir())
+    assert left == ["notes.txt", "step-1", "step-3", "step-4"]
     margins = set()
     for step in ("step-1", "step-3", "step-4"):
         alone = tmp_path / f"alone-{step}"

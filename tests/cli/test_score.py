@@ -249,6 +249,18 @@ def test_a_cut_keeps_the_end_of_the_response(  # T16
     assert all(ids[-len(answer) :] == tuple(answer) for ids in seen)
 
 
+def test_a_response_as_long_as_the_limit_is_read_whole(score: Any, tiny_tokenizer: Any) -> None:
+    """The begin token has no place beside it; with one token more there is."""
+    whole = tiny_tokenizer(chatml("Why?", CHOSEN), add_special_tokens=False)["input_ids"]
+    answer = tiny_tokenizer(f"{CHOSEN}<|im_end|>\n", add_special_tokens=False)["input_ids"]
+    assert whole[-len(answer) :] == answer
+    rows = [{"prompt": "Why?", "responses": [CHOSEN]}]
+    for more, expected in ((0, answer), (1, [1, *answer])):
+        with ids_that_reach_the_model() as seen:
+            score(rows, "--max-length", len(answer) + more)
+        assert set(seen) == {tuple(expected)}
+
+
 def test_a_cut_is_said_once_with_a_count(
     assay: Assay, loud: Path, write_rows: WriteRows, tmp_path: Path
 ) -> None:

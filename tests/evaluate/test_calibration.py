@@ -68,6 +68,10 @@ def test_temperature_has_the_unit_of_the_margins() -> None:
         ([1.0, 0.0, 3.0], "no comparison is lost"),
         ([0.0, 0.0], "every margin is 0"),
         ([1.0, -2.0], "the mean margin is not positive"),
+        # Sums are 0, and a little more or less as rounding goes.
+        ([0.1, 0.2, -0.3], "the mean margin is not positive"),
+        ([-0.6, -0.3, -0.7, 2.0, -0.4], "the mean margin is not positive"),
+        ([-0.2, 1.3, -0.9, 1.0, -1.2], "the mean margin is not positive"),
     ],
 )
 def test_where_no_temperature_is_likeliest_none_is_given(margins: list[float], note: str) -> None:

@@ -154,7 +154,8 @@ def test_an_ensemble_says_how_sure_it_is(tiny_reward: Path) -> None:
     assert sum(row["num_comparisons"] for row in found["bins"]) == 140
     first = data.groups[0]
     scores = score_with_members(model, first.sequences, families=[0] * 3)
-    assert evaluation.scored[0].chosen_reward == pytest.approx(scores.rewards[0], abs=1e-5)
+    reward = evaluation.comparisons[0]["chosen_reward"]
+    assert reward == pytest.approx(scores.rewards[0], abs=1e-5)
     assert found["mean"] > 0
     assert "uncertainty" not in alone.details
 

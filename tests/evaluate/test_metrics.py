@@ -346,7 +346,7 @@ def test_windows_order_and_batches_change_nothing(
         assert other.metrics[key] == expected.metrics[key], key
     for key in ("accuracy", "accuracy_se", "mean_margin", "reward_std", "length_baseline"):
         assert other.metrics[key] == pytest.approx(expected.metrics[key], abs=1e-5), key
-    assert seen == other.scored
+    assert [item.margin for item in seen] == [row["margin"] for row in other.comparisons]
     by_row = {row["row"]: row for row in expected.comparisons}
     for row in other.comparisons:
         assert row["margin"] == pytest.approx(by_row[row["row"]]["margin"], abs=1e-5)
@@ -398,16 +398,13 @@ def test_the_chosen_one_is_the_better_one_wherever_it_stands(model: RewardModel)
     data = [
         encode_groups([group(1, [outcome])], model.renderer, max_length=256) for outcome in "ab"
     ]
-    (first,), (second,) = (evaluate_groups(model, part).scored for part in data)
-    assert first.chosen_reward == second.rejected_reward
-    assert first.rejected_reward == second.chosen_reward
-    assert first.margin == -second.margin != 0
-    assert (first.chosen_tokens, first.rejected_tokens) == (
-        second.rejected_tokens,
-        second.chosen_tokens,
-    )
+    (first,), (second,) = (evaluate_groups(model, part).comparisons for part in data)
+    for what in ("reward", "tokens"):
+        assert first[f"chosen_{what}"] == second[f"rejected_{what}"]
+        assert first[f"rejected_{what}"] == second[f"chosen_{what}"]
+    assert first["margin"] == -second["margin"] != 0
     expected = model.score("question 1", ["one", "another one"])
-    assert (first.chosen_reward, first.rejected_reward) == pytest.approx(expected, abs=1e-5)
+    assert (first["chosen_reward"], first["rejected_reward"]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_that_gives_one_reward_to_all_wins_nothing(tiny_reward: Path) -> None:

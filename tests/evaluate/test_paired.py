@@ -67,6 +67,24 @@ def test_no_flip_leaves_room_for_some() -> None:
     assert bootstrap_interval(np.ones(3), np.zeros(3, dtype=int)) == (-1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("change", "low", "high"),
+    [
+        # Three prompts, 1 - 0.025^(1/3) = 0.70760 of all may be otherwise.
+        ([1.0] * 6, 1 - 2 * 0.7075980, 1.0),
+        ([-1.0] * 6, -1.0, -1 + 2 * 0.7075980),
+        # Each prompt has one that was gained and one that was lost.
+        ([1.0, -1.0] * 3, -0.7075980, 0.7075980),
+        ([1.0, 0.0] * 3, 0.5 - 0.7075980 * 1.5, 0.5 + 0.7075980 * 0.5),
+    ],
+)
+def test_prompts_that_all_change_alike_are_not_certain(
+    change: list[float], low: float, high: float
+) -> None:
+    found = bootstrap_interval(np.array(change), np.arange(6) // 2)
+    assert found == pytest.approx((low, high), abs=1e-6)
+
+
 def test_the_paired_interval_covers_the_truth() -> None:
     """160 prompts of 3 comparisons, correlated, true difference 0.04: 400 draws know 1.1 points."""
     chance = np.random.default_rng(11)

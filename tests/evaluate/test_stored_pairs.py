@@ -139,6 +139,20 @@ def test_every_row_is_scored_or_named(evaluate: Any, write_rows: WriteRows) -> N
     assert (stored.num_rows, found.metrics["num_comparisons"]) == (2, 1)
 
 
+def test_an_answer_that_is_compared_with_itself_is_no_tie(evaluate: Any) -> None:
+    """As with a model: of three ranked answers two are the same, and two comparisons are left."""
+    answers = [("good", 1), ("good", 2), ("bad", 3)]
+    row = {
+        "prompt": "q?",
+        "answers": [{"answer": text, "rank": rank} for text, rank in answers],
+        "assay": {"scores": [2.0, 2.0, 1.0]},
+    }
+    _, found = evaluate([row])
+    assert (found.metrics["wins"], found.metrics["ties"], found.metrics["losses"]) == (2, 0, 0)
+    assert [skipped.reason for skipped in found.skipped] == ["identical answers"]
+    assert found.details["calibration"]["bins"][0]["num_comparisons"] == 2
+
+
 PKU = {
     "prompt": "q?",
     "response_0": "a",
@@ -153,7 +167,7 @@ PKU = {
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        (pair(1, 1, 0) | {"assay": {"scores": [1, 0], "num_tokens": [7]}}, "1 counts of 2 scores"),
+        (pair(1, 1, 0) | {"assay": {"scores": [1, 0], "num_tokens": [7]}}, "1 counts of 2 rewards"),
         (pair(1, 1, 0) | {"assay": {"scores": [1, 0], "num_tokens": [7, 1.5]}}, "whole numbers"),
         (PKU | {"chosen_reward": 1.0, "rejected_reward": 0.0}, "without one chosen and one"),
         (pair(1, 1, 0) | {"assay": None, "chosen_reward": 1.0}, "holds no rewards"),

@@ -214,6 +214,22 @@ def test_contradicting_comparisons_are_no_ranking() -> None:
         rankings_of(group)
 
 
+def test_a_ranking_of_comparisons_has_their_weight() -> None:
+    """Of two responses it is the Bradley-Terry loss, weights and all."""
+    config = LossConfig(kind="plackett_luce")
+    group = encoded([[1], [2]], [Comparison(0, 1, "b", weight=0.25)], weight=2.0)
+    found = objective_of(config, 0)
+    plain = objective_of(LossConfig(), 0)
+    reward_R = torch.tensor([0.3, -1.2], dtype=torch.float64)
+    assert found.units(group) == plain.units(group) == 0.5
+    assert found.loss_of([group]).sum_of(reward_R).item() == pytest.approx(
+        plain.loss_of([group]).sum_of(reward_R).item(), abs=1e-12
+    )
+    mixed = [Comparison(a, b, "a", weight=1.0 + a) for a, b in WON]
+    with pytest.raises(DataError, match="different weights"):
+        found.prepare([encoded([[1], [2], [3]], mixed)])
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=6))
 def test_comparisons_of_a_ranking_give_it_back(ranks: list[int]) -> None:

@@ -384,6 +384,21 @@ def test_an_output_that_is_there_is_refused(
     assert output.read_bytes() == whole
 
 
+def test_a_finished_job_is_not_that_of_other_rows(
+    model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The removal of the parts was broken off; the input has changed since."""
+    path, output = tmp_path / "rows.jsonl", tmp_path / "o.jsonl"
+    path.write_text('{"prompt": "Why?", "response": "So."}\n')
+    monkeypatch.setattr(Parts, "remove", lambda self: None)
+    source = DataSource(str(path))
+    first = score_source(OneModel(model, "m"), source, output, SMALL)
+    assert score_source(OneModel(model, "m"), source, output, SMALL) == first
+    path.write_text('{"prompt": "Why?", "response": "Not so."}\n')
+    with pytest.raises(OutputError, match="is there already"):
+        score_source(OneModel(model, "m"), source, output, SMALL)
+
+
 def told(summary: ScoreSummary) -> tuple[int, int, int]:
     return summary.rows, summary.responses, summary.bad_rows
 

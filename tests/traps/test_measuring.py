@@ -48,9 +48,9 @@ def test_with_chosen_and_rejected_swapped_wins_are_losses(
     assert (after["wins"], after["ties"]) == (before["losses"], before["ties"])
     assert after["accuracy"] == pytest.approx(1 - before["accuracy"] - before["ties"] / 11)
     assert before["wins"] != after["wins"]
-    for one, other in zip(found[0].scored, found[1].scored, strict=True):
-        assert one.margin == pytest.approx(-other.margin, abs=1e-6)
-        assert abs(one.margin) > 1e-6
+    for one, other in zip(found[0].comparisons, found[1].comparisons, strict=True):
+        assert one["margin"] == pytest.approx(-other["margin"], abs=1e-6)
+        assert abs(one["margin"]) > 1e-6
 
 
 @pytest.mark.slow

@@ -122,10 +122,10 @@ def fit_temperature(margin_C: Floats, cluster_C: Ints) -> Temperature:
         return Temperature(note="every margin is 0")
     if np.all(margin_C >= 0):
         return Temperature(note="no comparison is lost: the smaller T, the likelier the labels")
-    if margin_C.mean() <= 0:
-        return Temperature(note="the mean margin is not positive: no T > 0 is better than chance")
     scale = float(np.abs(margin_C).mean())
     unit_C = margin_C / scale
+    if unit_C.mean() < 1e-12:  # Of margins whose sum is 0, rounding may leave something.
+        return Temperature(note="the mean margin is not positive: no T > 0 is better than chance")
 
     def slope(inverse: float) -> float:
         return float((unit_C * expit(-inverse * unit_C)).sum())
@@ -133,7 +133,7 @@ def fit_temperature(margin_C: Floats, cluster_C: Ints) -> Temperature:
     high = 1.0
     while slope(high) > 0:
         high *= 2
-    inverse = brentq(slope, 0.0, high, xtol=1e-300, rtol=1e-15)
+    inverse = brentq(slope, 0.0, high, xtol=1e-300, rtol=1e-15, maxiter=1000)
     value = scale / inverse
     score_C = unit_C * expit(-inverse * unit_C)
     curvature = float((unit_C**2 * expit(inverse * unit_C) * expit(-inverse * unit_C)).sum())

@@ -71,6 +71,8 @@ def evaluate_command(
         results.append(result)
     if all_checkpoints:
         _print_checkpoints(models, results)
+        if output is not None and options.overwrite:
+            remove_earlier(output, EVALUATION, ())
     put_aside([*loaded.bad_rows, *refused], output)
     return results
 

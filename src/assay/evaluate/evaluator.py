@@ -32,7 +32,6 @@ class Evaluation:
     """
 
     metrics: dict[str, Any]
-    scored: list[Scored]
     comparisons: list[dict[str, Any]]
     skipped: list[SkippedRow] = field(default_factory=list)
     answers: Iterable[Answered] | None = None
@@ -160,7 +159,7 @@ def _evaluation(
     metrics = comparison_metrics(scored)
     if any(one.tokens is None for one in answers):
         metrics = without_lengths(metrics)
-    return Evaluation(metrics, scored, [row for _, row in decided], left_out, answers)
+    return Evaluation(metrics, [row for _, row in decided], left_out, answers)
 
 
 def windows_of(data: EncodedData) -> Iterator[list[EncodedGroup]]:

@@ -99,11 +99,8 @@ def without_lengths(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def length_baseline(scored: Sequence[Scored]) -> float:
     """Accuracy of "the longer response (in tokens) wins", equal lengths counting one half."""
-    points = [
-        1.0 if s.chosen_tokens > s.rejected_tokens else 0.5 * (s.chosen_tokens == s.rejected_tokens)
-        for s in scored
-    ]
-    return float(np.mean(points))
+    longer_C = np.array([item.chosen_tokens - item.rejected_tokens for item in scored])
+    return float(((np.sign(longer_C) + 1) / 2).mean())
 
 
 def clustered_accuracy(

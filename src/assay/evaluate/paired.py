@@ -58,17 +58,19 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95% percentile interval of the mean change, whole prompts drawn with replacement.
 
-    Without any change every sample is the same: then each end is what P prompts without one leave
-    possible for the share of prompts with one, 1 - 0.025^(1 / P). One prompt says nothing.
+    Where the mean change of all P prompts is the same (none, say), every sample is the same: then
+    the ends are what such prompts leave possible for the mean, if in a share 1 - 0.025^(1 / P) of
+    all prompts each comparison changes to one side. One prompt says nothing.
     """
     prompt_C = dense(cluster_C)
     sum_P = np.bincount(prompt_C, weights=change_C)
     size_P = np.bincount(prompt_C).astype(np.float64)
     if len(sum_P) == 1:
         return -1.0, 1.0
-    if not np.any(change_C):
-        end = 1 - 0.025 ** (1 / len(sum_P))
-        return -end, end
+    mean = float(sum_P[0] / size_P[0])
+    if np.all(sum_P / size_P == mean):
+        share = 1 - 0.025 ** (1 / len(sum_P))
+        return mean - share * (1 + mean), mean + share * (1 - mean)
     # Prompts with equal sums and sizes are one kind: drawing kinds by their counts is the same.
     kind_K2, count_K = np.unique(np.stack([sum_P, size_P], axis=1), axis=0, return_counts=True)
     chance = np.random.default_rng(seed)

@@ -10,7 +10,14 @@ from typing import Literal
 
 from assay.data.formats import VerbatimText
 from assay.data.formats.fields import as_text, wrong_type
-from assay.data.loading import SkippedRow, check_not_empty, compare_where_rated, grouped, sorted_row
+from assay.data.loading import (
+    IDENTICAL,
+    SkippedRow,
+    check_not_empty,
+    compare_where_rated,
+    grouped,
+    sorted_row,
+)
 from assay.data.records import Group, Response, prompt_key
 from assay.data.rows import BadRow, bad_row
 from assay.data.scorable import ScorableRow, SourceReader
@@ -72,6 +79,8 @@ class _Rewards:
         found = [self.of_answer[_key(group, response)] for response in group.responses]
         tokens = [reward.tokens for reward in found if reward.tokens is not None]
         known = len(tokens) == len(found)
+        distinct = tuple(c for c in group.comparisons if c.a != c.b)
+        group = replace(group, comparisons=distinct).with_key(group.key)
         return Answered(group, [reward.value for reward in found], tokens if known else None)
 
 
@@ -115,9 +124,13 @@ def read_stored(
     skipped = [*(row for row in found.good if isinstance(row, SkippedRow)), *alone]
     check_not_empty(source, not groups, found.num_rows, counts_of(skipped))
     _say(rewards)
+    # A merged group has the key that it was merged by as its id.
+    merged = [group.with_key(group.id) for group in grouped(groups, "prompt")]
+    # A row of several answers may compare one with itself.
+    same = [(group, c) for group in merged for c in group.comparisons if c.a == c.b]
+    skipped += [SkippedRow(c.row or group.source, IDENTICAL) for group, c in same]
     return StoredPairs(
-        # A merged group has the key that it was merged by as its id.
-        [rewards.answered(group.with_key(group.id)) for group in grouped(groups, "prompt")],
+        [rewards.answered(group) for group in merged],
         skipped,
         found.bad_rows,
         found.num_rows,
@@ -153,12 +166,7 @@ def _with_rewards(group: Group, row: JsonObject, rewards: _Rewards) -> Group:
         values = scores(added, "scores", len(group.responses))
         counts: Sequence[int | None] = [None] * len(values)
         if "num_tokens" in added:
-            counts = whole_numbers(added, "num_tokens")
-            if len(counts) != len(values):
-                raise DataError(
-                    f"'assay.num_tokens' holds {len(counts)} counts of {len(values)} scores",
-                    mend="keep it as it was written",
-                )
+            counts = whole_numbers(added, "num_tokens", len(values))
         truncated = added.get("truncated")
         rewards.truncated += truncated.count(True) if isinstance(truncated, list) else 0
         rewards.add(group, [*map(_Reward, values, counts)])

@@ -49,8 +49,8 @@ def scores(row: JsonObject, field: str, count: int | None = None) -> tuple[float
     return tuple(one_score(each, f"{field}[{index}]") for index, each in enumerate(value))
 
 
-def whole_numbers(row: JsonObject, field: str) -> tuple[int, ...]:
-    """A list of whole numbers.
+def whole_numbers(row: JsonObject, field: str, count: int | None = None) -> tuple[int, ...]:
+    """A list of whole numbers; arguments as of `scores`.
 
     Raises:
         DataError: it is something else.
@@ -58,6 +58,9 @@ def whole_numbers(row: JsonObject, field: str) -> tuple[int, ...]:
     value = require(row, field)
     if not isinstance(value, list) or any(type(each) is not int for each in value):
         raise wrong_type(field, value, "a list of whole numbers")
+    if count is not None and len(value) != count:
+        what = f"'{field}' holds {len(value)} counts of {count} rewards"
+        raise DataError(what, mend="keep it as it was written")
     return tuple(value)
 
 

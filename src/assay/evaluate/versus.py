@@ -20,7 +20,7 @@ from assay.data.sources import DataSource
 from assay.errors import DataError
 from assay.evaluate.intervals import mean_interval
 from assay.evaluate.length_control import RIDGE, length_controlled
-from assay.evaluate.metrics import Floats, clustered_accuracy
+from assay.evaluate.metrics import clustered_accuracy
 
 
 @dataclass
@@ -173,9 +173,7 @@ def duel_metrics(duels: Sequence[Duel]) -> dict[str, Any]:
         "mean_difference": mean,
         "mean_difference_ci95": mean_ends,
         "length_controlled_win_rate": controlled.value,
-        "length_controlled_ci95": None
-        if controlled.interval is None
-        else list(controlled.interval),
+        "length_controlled_ci95": controlled.interval and list(controlled.interval),
         "length_slope": controlled.slope,
         "length_note": controlled.note,
         "length_ridge": RIDGE,
@@ -190,8 +188,7 @@ def duel_metrics(duels: Sequence[Duel]) -> dict[str, Any]:
 
 def _mean(rewards: Sequence[tuple[float, ...]]) -> float:
     """The mean over prompts of the mean over their answers."""
-    means: Floats = np.array([np.mean(values) for values in rewards])
-    return float(means.mean())
+    return float(np.mean([np.mean(values) for values in rewards]))
 
 
 def _first(policy: Policy) -> str:

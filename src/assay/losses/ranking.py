@@ -58,15 +58,18 @@ class Rankings(Objective):
             for ranking in rankings_of(group)
             if sum(map(len, ranking)) > 1 and sum(map(bool, ranking)) >= least
         ]
+        weight = group.group.weight
+        if telling and not group.group.rankings:
+            weight *= group.comparisons[0].weight  # All have this one.
         share = max(len(telling), 1) if self.config.weight_by == "prompt" else 1
-        return [(ranking, group.group.weight / share) for ranking in telling]
+        return [(ranking, weight / share) for ranking in telling]
 
 
 def rankings_of(group: EncodedGroup) -> tuple[Ranking, ...]:
     """Rankings of a group's sequences, best first, equal ones in one tuple.
 
     Where the data state none, the one ranking that its comparisons make, if they compare each two
-    responses and contradict nowhere: never a guess.
+    responses, have one weight and contradict nowhere: never a guess.
 
     Raises:
         DataError: no ranking, and the comparisons do not make one; names the row.
@@ -75,6 +78,8 @@ def rankings_of(group: EncodedGroup) -> tuple[Ranking, ...]:
 
 
 def _of_comparisons(group: EncodedGroup) -> Ranking:
+    if len({comparison.weight for comparison in group.comparisons}) > 1:
+        raise _no_ranking(group, "its comparisons have different weights")
     count = len(group.sequences)
     order: dict[tuple[int, int], Outcome] = {}
     for comparison in group.comparisons:

@@ -70,7 +70,8 @@ def _rewards(steps: Sequence[Step]) -> str:
     for kind, low, high in (("wide", 0, 4), ("narrow", 1, 3)):
         parts.append(_band(x, y, at, levels[low], levels[high], kind))
     if reference is not None:
-        parts += [line(x.start, y(end), x.end, y(end), "equal") for end in _ends(steps[-1])]
+        ends = map(y, (reference.low, reference.high))
+        parts += [line(x.start, end, x.end, end, "equal") for end in ends]
     parts.append(path([(x(a), y(m)) for a, m in zip(at, mean, strict=True)], "curve c1"))
     if len(at) == 1:
         parts.append(f'<circle class="dot c1" cx="{x(at[0]):.1f}" cy="{y(mean[0]):.1f}" r="3.5"/>')
@@ -81,11 +82,6 @@ def _rewards(steps: Sequence[Step]) -> str:
     title = "Rewards by step"
     drawn = svg(WIDTH, HEIGHT, f"{title}. {says}", parts)
     return figure(title, says, drawn, keys=keys, numbers=_numbers(steps))
-
-
-def _ends(step: Step) -> tuple[float, float]:
-    assert step.reference is not None
-    return step.reference.low, step.reference.high
 
 
 def _band(

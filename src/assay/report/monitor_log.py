@@ -158,15 +158,11 @@ def read_monitor_log(path: Path) -> list[Run]:
         Run(
             name,
             model,
-            sorted((s for s in steps.values() if s.number is not None), key=_number),
+            [steps[number] for number in sorted(n for n in steps if n is not None)],
             steps.get(None),
         )
         for (name, model), steps in found.items()
     ]
-
-
-def _number(step: Step) -> int:
-    return step.number or 0
 
 
 def _step(line: Mapping[str, Any]) -> tuple[tuple[str, str], Step]:

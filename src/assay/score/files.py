@@ -168,6 +168,7 @@ class _Job:
 
     def _end(self, finished: Manifest, settings: dict[str, Any]) -> ScoreSummary:
         """The removal of the parts was broken off, and nothing before."""
+        settings["input SHA-256"] = self._survey(trusted=True)
         if not self._same(finished, settings) or finished.summary is None:
             check_output(self.output, overwrite=False)
         self.parts.remove()

@@ -8,8 +8,8 @@ from typing import Any
 
 from assay.data.formats import Scorable, VerbatimText
 from assay.errors import AssayError
-from assay.model.int8_effect import Effect, effect
-from assay.model.int8_precision import Int8
+from assay.model.int8.effect import Effect, effect
+from assay.model.int8.precision import Int8
 from assay.model.reward_model import RewardModel
 from assay.model.vllm.either import ScoringModel
 from assay.notices import notice
@@ -28,7 +28,7 @@ class Int8Model(OneModel):
         name: what the user calls it.
 
     Raises:
-        ConfigError: as `assay.model.int8_precision.Int8`.
+        ConfigError: as `assay.model.int8.precision.Int8`.
     """
 
     def __init__(self, model: ScoringModel, name: str) -> None:

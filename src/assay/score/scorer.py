@@ -111,9 +111,9 @@ def reading_limit(model: ScoringModel, max_length: int | None) -> int:
     return max_length or model.max_length
 
 
-def without_beginning(ids: TokenIds, limit: int, begin: int | None) -> TokenIds:
-    """The last ids, so many; the begin token stays before them, where there is more than one."""
-    if ids[0] == begin and limit > 1:
+def without_beginning(ids: TokenIds, limit: int, begin: int | None, response: int) -> TokenIds:
+    """The last ids, so many; the begin token stays where the ids of the response leave it room."""
+    if ids[0] == begin and limit > max(response, 1):
         return (ids[0], *ids[len(ids) - limit + 1 :])
     return ids[len(ids) - limit :]
 
@@ -223,6 +223,7 @@ def _fit(item: Scorable, text: Rendered, limit: int, model: ScoringModel) -> Tok
     ids = text.ids
     if len(ids) <= limit:
         return ids
+    response = 0
     if not isinstance(item, VerbatimText):
         prompt = model.renderer.render_text(model.renderer.prompt_text(item)).ids
         response = len(ids) - len(prompt)
@@ -232,4 +233,4 @@ def _fit(item: Scorable, text: Rendered, limit: int, model: ScoringModel) -> Tok
                 where=item.source,
                 mend="shorten it, or raise --max-length up to the model's context",
             )
-    return without_beginning(ids, limit, model.renderer.tokenizer.bos_token_id)
+    return without_beginning(ids, limit, model.renderer.tokenizer.bos_token_id, response)

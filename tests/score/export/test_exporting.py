@@ -200,11 +200,13 @@ def test_answers_to_imitate(
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no scores": ({"prompt": "q", "responses": ["a", "b"]}, "no rewards under assay.scores"),
-    "scores in words": (row("q", {"a": "1"}), "no rewards under assay.scores"),  # type: ignore[dict-item]
+    "scores in words": (row("q", {"a": "1"}), "'scores[0]' is text"),  # type: ignore[dict-item]
     "too few scores": (
         {"prompt": "q", "responses": ["a", "b"], "assay": {"scores": [1.0]}},
-        "1 rewards for 2 answers",
+        "'scores' holds 1 scores, not 2",
     ),
+    "truths for scores": (row("q", {"a": True, "b": False}), "'scores[0]' is true"),
+    "a number that no float holds": (row("q", {"a": 10**400, "b": 1.0}), "not a finite number"),
     "a verbatim text": ({"text": "q a", "assay": {"scores": [1.0]}}, "verbatim text"),
     "nothing to pair": (row("q", {"a": 1.0}), "nothing is left to write (fewer than two"),
 }

@@ -125,7 +125,6 @@ def _results(
         )
     evaluation = Evaluation(
         measure(benchmark, scored, is_partial=is_partial),
-        [],
         [row for each in scored for row in comparison_rows(each)],
         found.skipped,
     )

@@ -13,6 +13,7 @@ from assay.data.loading import SkippedRow
 from assay.data.records import Group
 from assay.data.rendering import Rendered, Renderer, TokenIds
 from assay.data.rows import BadRow
+from assay.errors import AssayError
 from assay.evaluate.benchmarks.benchmark import Item, ScoredItem
 
 if TYPE_CHECKING:
@@ -118,15 +119,14 @@ def _encode(
 
 
 def _sort_in(
-    found: _Encoded, item: Item, texts: Sequence[Rendered | Exception], renderer: Renderer
+    found: _Encoded, item: Item, texts: Sequence[Rendered | AssayError], renderer: Renderer
 ) -> None:
-    rendered = [text for text in texts if isinstance(text, Rendered)]
+    rendered = []
     for text in texts:
-        if not isinstance(text, Rendered):
-            mend = getattr(text, "mend", None) or "mend the row"
-            what = getattr(text, "what", str(text))
-            found.bad_rows.append(BadRow(item.source, what, mend, ""))
+        if isinstance(text, AssayError):
+            found.bad_rows.append(BadRow(item.source, text.what, text.mend or "mend the row", ""))
             return
+        rendered.append(text)
     found.specials += sum(text.specials_in_content for text in rendered)
     found.unread_thoughts += sum(
         renderer.leaves_out_thoughts(response, text.text)

@@ -178,12 +178,8 @@ def _ours(benchmark: Benchmark, row: JsonObject) -> ScoredItem | SkippedRow:
     place = place_of(as_text(require(row, "row"), "row"))
     if "skipped" in row:
         return SkippedRow(place, as_text(row["skipped"], "skipped"))
-    rewards, num_tokens = scores(row, "rewards"), whole_numbers(row, "num_tokens")
-    if num_tokens and len(num_tokens) != len(rewards):
-        raise DataError(
-            f"'num_tokens' holds {len(num_tokens)} counts of {len(rewards)} rewards",
-            mend="keep it as it was written",
-        )
+    rewards = scores(row, "rewards")
+    num_tokens = whole_numbers(row, "num_tokens", len(rewards) if row.get("num_tokens") else None)
     good = whole_numbers(row, "good")
     labels, data = row.get("labels"), row.get("data")
     if not isinstance(labels, dict) or not isinstance(data, dict):

@@ -12,6 +12,7 @@ from assay.data.scorable import ScorableRow, SourceReader
 from assay.data.sources import DataSource
 from assay.data.strict_json import JsonObject
 from assay.errors import DataError
+from assay.evaluate.stored_numbers import scores
 
 
 @dataclass(slots=True)
@@ -83,17 +84,14 @@ def rewards_by_row(
 
 def _rewards(fields: JsonObject, place: Source, count: int) -> list[float]:
     scored = fields.get("assay")
-    rewards = scored.get("scores") if isinstance(scored, dict) else None
-    if not isinstance(rewards, list) or not all(isinstance(one, int | float) for one in rewards):
+    if not isinstance(scored, dict) or "scores" not in scored:
         raise DataError(
             "the row has no rewards under assay.scores",
             where=place,
             mend="give a file that `assay score` wrote, without --style messages",
         )
-    if len(rewards) != count:
-        raise DataError(
-            f"the row has {len(rewards)} rewards for {count} answers",
-            where=place,
-            mend="score it again, and export with the same --format",
-        )
-    return [float(one) for one in rewards]
+    try:
+        return [*scores(scored, "scores", count)]
+    except DataError as error:
+        mend = "score it again, and export with the same --format"
+        raise DataError(error.what, where=place, mend=mend) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -106,7 +106,7 @@ def best_answers(
 
 def _best_worst(prompt: Candidates) -> list[Pair]:
     rewards = prompt.rewards
-    return [Pair(prompt, _first(rewards, max(rewards)), _first(rewards, min(rewards)))]
+    return [Pair(prompt, rewards.index(max(rewards)), rewards.index(min(rewards)))]
 
 
 def _labelled(prompt: Candidates) -> list[Pair]:
@@ -116,7 +116,3 @@ def _labelled(prompt: Candidates) -> list[Pair]:
 def _drawn(prompt: Candidates, draw: random.Random) -> list[Pair]:
     a, b = draw.sample(range(len(prompt.rewards)), 2)
     return [Pair(prompt, a, b) if prompt.rewards[a] >= prompt.rewards[b] else Pair(prompt, b, a)]
-
-
-def _first(rewards: Sequence[float], wanted: float) -> int:
-    return next(at for at, reward in enumerate(rewards) if reward == wanted)
