@@ -40,8 +40,8 @@ from assay.data.encoding import encode_groups
 from assay.data.loading import load_groups
 from assay.data.rendering import TokenIds
 from assay.data.sources import DataSource
-from assay.model.int8_effect import effect
-from assay.model.int8_precision import Int8
+from assay.model.int8.effect import effect
+from assay.model.int8.precision import Int8
 from assay.model.rewards import score_sequences
 
 TAU, SPEED = 0.98, 1.8

@@ -17,7 +17,7 @@ INT8 = ("--precision", "int8", "--device", "cpu")
 
 @pytest.fixture(autouse=True)
 def worth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.model.int8_precision.check_worth", lambda: None)
+    monkeypatch.setattr("assay.model.int8.precision.check_worth", lambda: None)
 
 
 @pytest.fixture

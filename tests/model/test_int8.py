@@ -17,11 +17,12 @@ from transformers.pytorch_utils import Conv1D
 from assay import RewardModel
 from assay.config import LoraConfig, ModelConfig
 from assay.errors import ConfigError
-from assay.model import int8_plan, int8_probe, precision
-from assay.model.int8 import Int8Linear, Int8Mlp, Int8Weight, Joined, product, rounded
-from assay.model.int8_backbone import Choice, exchange, linear_layers, watching
-from assay.model.int8_effect import Effect, effect
-from assay.model.int8_precision import Int8, own_sequences, quantise
+from assay.model import precision
+from assay.model.int8 import plan, probe
+from assay.model.int8.backbone import Choice, exchange, linear_layers, watching
+from assay.model.int8.effect import Effect, effect
+from assay.model.int8.layers import Int8Linear, Int8Mlp, Int8Weight, Joined, product, rounded
+from assay.model.int8.precision import Int8, own_sequences, quantise
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.rewards import score_sequences
 from assay.model.saving import save_plain
@@ -34,7 +35,7 @@ PROMPTS = [0, 0, 0, 1]
 def worth(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Machines that are too slow for it, or busy, are none of these tests' business."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("assay.model.int8_precision.check_worth", lambda: None)
+        patch.setattr("assay.model.int8.precision.check_worth", lambda: None)
         yield
 
 
@@ -277,13 +278,13 @@ def test_shifts_to_first_order_are_those_that_are_seen(tiny_reward: Path, worth:
     with watching(layers) as found:
         before = score_sequences(model, sequences)
     noted: list[Any] = []
-    original = int8_plan._note
+    original = plan._note
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(int8_plan, "_note", lambda *a: (original(*a), noted.append(a)))
-        int8_plan.planned(model, found, sequences, 1.0)
+        patch.setattr(plan, "_note", lambda *a: (original(*a), noted.append(a)))
+        plan.planned(model, found, sequences, 1.0)
     order = [
         i
-        for chosen in int8_plan.padded_batches([len(ids) for ids in sequences], int8_plan._BATCH)
+        for chosen in plan.padded_batches([len(ids) for ids in sequences], plan._BATCH)
         for i in chosen
     ]
     for number in (0, 3):  # q, k, v of the first layer, and its down.
@@ -308,17 +309,17 @@ def test_second_terms_go_where_they_gain_most_for_their_products(tiny_reward: Pa
 
     def shifts(at: int) -> list[Any]:
         return [
-            int8_plan._Shifts([large if n == at else small], [[small] for _ in readers.layers])
+            plan._Shifts([large if n == at else small], [[small] for _ in readers.layers])
             for n, readers in enumerate(found)
         ]
 
-    chosen = int8_plan._chosen(found, columns, shifts(3), spread=1.0)
+    chosen = plan._chosen(found, columns, shifts(3), spread=1.0)
     assert [choice.terms for choice in chosen.choices] == [1, 1, 1, 2, 1, 1, 1, 1]
-    assert 1 < chosen.products <= int8_plan.MOST
+    assert 1 < chosen.products <= plan.MOST
     assert chosen.error < 1e-4
-    again = int8_plan._chosen(found, columns, shifts(5), spread=1.0)
+    again = plan._chosen(found, columns, shifts(5), spread=1.0)
     assert again.digest != chosen.digest
-    none = int8_plan._chosen(found, columns, shifts(3), spread=1e6)
+    none = plan._chosen(found, columns, shifts(3), spread=1e6)
     assert none.products == 1
 
 
@@ -367,12 +368,12 @@ def test_it_is_refused_where_it_gains_nothing(
     place.parent.mkdir(parents=True)
     place.write_text(json.dumps(seconds))
     with pytest.raises(ConfigError, match=says):
-        int8_probe.check_worth()
+        probe.check_worth()
     assert place != precision._place()
 
 
 def test_this_cpu_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
-    found = precision.measured(int8_probe._PROBE, "int8")
+    found = precision.measured(probe._PROBE, "int8")
     assert found is not None, "products in 8 bits are wrong here"
     assert all(1e-6 < seconds < 10 for seconds in found)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from foreign_directories import BIAS, language_model, last_hidden, llama_factory, openrlhf
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from assay.config import LoraConfig, ModelConfig
 from assay.errors import ConfigError, ModelError, OutputError, TemplateError
@@ -204,6 +205,23 @@ def test_an_adapter_without_any_head_becomes_a_language_model_to_train(
     assert built.head_weight is not None
 
 
+def test_a_base_that_lacks_a_weight_makes_no_language_model(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """Transformers would draw it."""
+    from test_foreign import adapted
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    adapted(base).save_pretrained(tmp_path / "a")
+    weights = load_file(base / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"missing.*: model\.layers\.1\.mlp\.up_proj\.weight"):
+        merge(str(tmp_path / "a"), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_language_model_is_written_with_the_template_that_is_named(
     tiny_base: Path, tmp_path: Path
 ) -> None:
@@ -219,8 +237,6 @@ def test_a_language_model_is_written_with_the_template_that_is_named(
 
 
 def test_no_tokenizer_anywhere_is_one_clear_error(tiny_base: Path, tmp_path: Path) -> None:
-    import shutil
-
     from test_foreign import adapted
 
     shutil.copytree(tiny_base, tmp_path / "base")

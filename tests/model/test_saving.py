@@ -274,14 +274,33 @@ def test_a_weight_of_the_wrong_shape_is_named(tiny_reward: Path, tmp_path: Path)
         load_reward_model(str(broken))
 
 
+def test_weights_without_a_place_are_said(
+    tiny_reward: Path, tmp_path: Path, said: pytest.LogCaptureFixture
+) -> None:
+    load_reward_model(str(tiny_reward))
+    assert "no place" not in said.text
+    load_reward_model(str(copy_with(tiny_reward, tmp_path / "m", num_hidden_layers=1)))
+    assert "9 weights in its files have no place in the model (model.layers.1." in said.text
+
+
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:500])
 
 
-def quantised(config: Path) -> None:
-    """What a program that is not installed here would have written."""
-    said = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
-    config.write_text(json.dumps(json.loads(config.read_text()) | said))
+def edited(config: Path, **fields: object) -> None:
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+
+
+def lose_a_shard(directory: Path) -> None:
+    """As a download that broke off leaves it."""
+    weights = load_file(directory / "model.safetensors")
+    files = [f"model-{number}-of-00002.safetensors" for number in ("00001", "00002")]
+    places = {name: files["layers.1" in name] for name in weights}
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    first = {name: tensor for name, tensor in weights.items() if places[name] == files[0]}
+    save_file(first, directory / files[0], metadata={"format": "pt"})
+    (directory / "model.safetensors").unlink()
 
 
 @pytest.mark.parametrize(
@@ -301,9 +320,17 @@ def quantised(config: Path) -> None:
             lambda d: (d / "config.json").write_text('{"model_type": "none"}'),
             "has no architecture 'none'.* register its classes in a plug-in",
         ),
-        (
-            lambda d: quantised(d / "config.json"),
+        (  # What a program that is not installed here would have written.
+            lambda d: edited(
+                d / "config.json", quantization_config={"quant_method": "gptq", "bits": 4}
+            ),
             "its weights need another package.* take the model that is not quantised",
+        ),
+        (lose_a_shard, "cannot be loaded .*00002-of-00002.*; fetch the model again"),
+        (lambda d: edited(d / "config.json", num_attention_heads=0), "config.json cannot be read"),
+        (
+            lambda d: edited(d / "config.json", pad_token_id=5000),
+            "cannot be loaded as a sequence classifier .*Padding_idx",
         ),
         (lambda d: (d / "tokenizer.json").write_text("{"), "no readable tokenizer"),
         (lambda d: (d / METADATA_FILE).write_text("[]"), "not readable metadata"),

@@ -171,6 +171,32 @@ def test_an_ensemble_of_heads_learns_the_same(pair: Pair, strategy: str) -> None
     assert distance(found[0].losses, one.losses) <= SAME_IN_FLOAT32
 
 
+@pytest.mark.parametrize("strategy", ENGINES)
+def test_members_on_a_frozen_backbone_learn_the_same(pair: Pair, strategy: str) -> None:
+    job = Job("single", 400, 1, torch.float32, batch=8, ensemble=3, frozen=True)
+    [one] = pair.run(train_twin, job, size=1)
+    found = pair.run(train_twin, replace(job, strategy=strategy))
+    check_engine(found, strategy)
+    name = "exp_avg/heads.weight_MD"
+    assert {key for key in one.moments if "exp_avg/" in key} == {name}
+    assert distance(found[0].moments[name], one.moments[name]) <= SAME_IN_FLOAT32
+    assert distance(found[0].losses, one.losses) <= SAME_IN_FLOAT32
+
+
+@pytest.mark.parametrize("deal", [None, ((), (0, 1, 2, 3, 4, 5))])
+def test_weights_that_short_passes_do_not_use_learn_the_same(
+    pair: Pair, deal: tuple[tuple[int, ...], ...] | None
+) -> None:
+    job = Job("single", 400, 2, torch.float32, batch=8, sparse=True)
+    [one] = pair.run(train_twin, job, size=1)
+    found = pair.run(train_twin, replace(job, strategy="ddp", deal=deal))
+    check_engine(found, "ddp")
+    [name] = [key for key in one.moments if key.startswith("exp_avg/") and "scale_D" in key]
+    assert float(one.moments[name].norm()) > 0
+    assert distance(found[0].moments[name], one.moments[name]) <= SAME_IN_FLOAT32
+    assert distance(first_gradient(found[0]), first_gradient(one)) <= SAME_IN_FLOAT32
+
+
 # Whole runs.
 
 

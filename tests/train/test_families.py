@@ -133,8 +133,10 @@ def ours(model: RewardModel) -> list[float]:
 def separately(classifier: Any) -> list[float]:
     """The same two steps, each sequence a forward pass of transformers'."""
     classifier.train()
-    matrices = [p for p in classifier.parameters() if p.ndim > 1]
-    others = [p for p in classifier.parameters() if p.ndim <= 1]
+    # Biases of experts are matrices, one row for each.
+    still = {name for name, p in classifier.named_parameters() if p.ndim <= 1 or "bias" in name}
+    matrices = [p for name, p in classifier.named_parameters() if name not in still]
+    others = [p for name, p in classifier.named_parameters() if name in still]
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
         lr=RATE,

@@ -229,6 +229,30 @@ def test_random_numbers_of_the_loss_are_not_drawn_twice(model: RewardModel) -> N
     assert torch.equal(torch.stack([*drawn, after]), torch.stack([torch.rand(()) for _ in "12"]))
 
 
+def test_each_pass_is_followed_by_its_own_backward_pass(
+    model: RewardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As processes in lockstep must, also where long sequences are read apart from short ones."""
+    model.use_engine("tree")
+    _, _, expected = in_one(model, nine(), every_pair)
+    monkeypatch.setattr(RewardModel, "short_length", 20)
+    done: list[str] = []
+
+    def seen(*_: object) -> None:
+        if torch.is_grad_enabled():
+            done.append("forward")
+
+    def backward(loss: Tensor) -> None:
+        done.append("backward")
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    model.zero_grad()
+    with model.register_forward_hook(seen):
+        backward_in_packs(model, nine(), every_pair, 1000, backward)
+    assert done == ["forward", "backward"] * 2
+    check(gradients(model), expected)
+
+
 # In a step
 
 

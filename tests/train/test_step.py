@@ -367,6 +367,16 @@ def test_weight_decay_touches_matrices_only(tiny_base: Path) -> None:
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-6, atol=0)
 
 
+def test_biases_of_experts_and_norms_of_heads_do_not_decay() -> None:
+    # As gpt_oss has the one ([experts, width]) and Cohere the other ([heads, width]).
+    names = ("experts.down_proj", "experts.down_proj_bias", "self_attn.q_norm.weight", "up.bias")
+    weights = [(name, torch.nn.Parameter(torch.ones(2, 3))) for name in names]
+    config = TrainConfig(weight_decay=0.5)  # type: ignore[call-arg]
+    decaying, others = build_optimizer(weights, config).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.5, 0.0)
+    assert [id(p) for p in decaying["params"]] == [id(weights[0][1])]
+
+
 def test_frozen_weights_stand_in_no_optimizer_group(tiny_base: Path) -> None:
     from assay.config import LoraConfig, ModelConfig
 

@@ -47,10 +47,10 @@ def small(kind: str, directory: Path, tokenizer: Any) -> Path:
     return directory
 
 
-def build(path: Path, **config: Any) -> RewardModel:
-    model = build_for_training(
-        ModelConfig(path=str(path)), None, seed=7, max_length=64, device="cpu"
-    )
+def build(path: Path, dtype: Any = "float32", **config: Any) -> RewardModel:
+    frozen = config.get("freeze") == "backbone"
+    chosen = ModelConfig(path=str(path), dtype=dtype)
+    model = build_for_training(chosen, None, seed=7, max_length=64, device="cpu", frozen=frozen)
     choose_trained(model, TrainConfig(**config))
     return model.train()
 
@@ -93,6 +93,22 @@ def test_only_the_head(tiny_tokenizer: Any, tmp_path: Path) -> None:
         for part in ("weight", "bias")
     }
     assert len(list(build_optimizer(llama.named_parameters(), TrainConfig()).param_groups)) == 1
+
+
+def test_an_encoders_head_is_not_rounded_with_its_backbone(
+    tiny_tokenizer: Any, tmp_path: Path
+) -> None:
+    """In bfloat16 most updates of a weight would be rounded away."""
+    path = small("Bert", tmp_path / "m", tiny_tokenizer)
+    model = build(path, "bfloat16", freeze="backbone")
+    kinds = {(p.requires_grad, p.dtype) for p in model.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
+    before = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = build_optimizer(model.named_parameters(), TrainConfig(learning_rate=1e-6))
+    rewards_of_sequences(model, SEQUENCES, max_tokens=64).square().sum().backward()
+    optimizer.step()
+    after = dict(model.named_parameters())
+    assert all(not torch.equal(after[name], weight) for name, weight in before.items())
 
 
 @pytest.mark.parametrize("recomputed", [False, True])

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from tiny_runs import recipe
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from assay.config import Recipe
@@ -48,6 +48,19 @@ NO_READER: Any = None
 """No text is read by the model here."""
 
 
+class Sparse(nn.Module):
+    """Has a weight that short passes do not use, as that of an expert."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.scale_D = nn.Parameter(torch.linspace(0.5, 1.5, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(x)
+        return y * self.scale_D.to(y) if x.shape[1] > 1 else y
+
+
 @dataclass(frozen=True)
 class Job:
     """Steps of a twin, and how they are computed. `deal`: which packs each process takes."""
@@ -61,6 +74,8 @@ class Job:
     batch: int = BATCH
     deal: tuple[tuple[int, ...], ...] | None = None
     ensemble: int = 1
+    frozen: bool = False
+    sparse: bool = False
 
 
 @dataclass
@@ -127,6 +142,10 @@ def train_twin(job: Job, joined: Team) -> Trained:
         model.classifier.activation_checkpointing_enable({"use_reentrant": False})
     if job.ensemble > 1:
         give_members(model, ensemble_of(job.ensemble), seed=3, directory=Path("m"))
+    model.backbone.requires_grad_(not job.frozen)
+    if job.sparse:
+        layer: Any = model.backbone.get_submodule("layers.0")
+        layer.mlp = Sparse(layer.mlp)
     model.train()
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     checked = settings(job)

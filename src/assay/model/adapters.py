@@ -17,7 +17,7 @@ from assay.config import LoraConfig
 from assay.errors import ConfigError, ModelError, first_line
 from assay.model.classifier import Opened, open_classifier, put_head, quiet_transformers, say_offset
 from assay.model.foreign import foreign_head, unread_head
-from assay.model.head import widen
+from assay.model.head import widen, widen_trained
 from assay.model.locate import locate_base
 from assay.model.metadata import Metadata
 from assay.notices import notice
@@ -169,10 +169,7 @@ def new_adapters(
             where="lora.target_modules",
             mend="name linear layers of this model, or all-linear",
         ) from None
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and parameter.dtype != torch.float32:
-            parameter.data = parameter.data.float()
-            assert "lora_" in name or "modules_to_save" in name
+    widen_trained(model)
     return model
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -21,7 +20,7 @@ from assay.model.foreign.directory import ForeignDirectory
 from assay.model.head import widen
 from assay.model.metadata import METADATA_FILE, Metadata
 from assay.model.rewards import is_out_of_memory
-from assay.notices import notice
+from assay.notices import notice, warn
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -76,13 +75,20 @@ def open_classifier(
         # Of a head that is not here: a program that read them would apply them to this one.
         vars(classifier.config).pop(key, None)
     backbone = f"{classifier.base_model_prefix}."
-    missing = sorted(set(report["missing_keys"]))
-    _refuse_gaps(path, [k for k in missing if k.startswith(backbone) and ".pooler." not in k])
+    missing, unknown = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    # A pooler is of an encoder's head.
+    refuse_gaps(path, [k for k in missing if k.startswith(backbone) and ".pooler." not in k])
+    extra = [k for k in unknown if re.match(rf"{backbone}(?!pooler\.).*weight$", k)]
+    if extra:
+        warn(
+            f"{path}: {len(extra)} weights in its files have no place in the model ({extra[0]}): "
+            "its config.json may be another model's"
+        )
     fresh = sorted({key.removeprefix(backbone).split(".")[0] for key in missing})
     if head is not None:
         put_head(classifier, head, path)
         return Opened(classifier, [name for name in fresh if name != "score"], head.offset)
-    unread = unread_head(report["unexpected_keys"])
+    unread = unread_head(unknown)
     if keep_head and fresh and unread is not None:
         raise ModelError(
             f"holds a head that Assay cannot read ({unread})",
@@ -144,7 +150,7 @@ def config_of(path: Path) -> PretrainedConfig:
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(str(path), trust_remote_code=False)
-        except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        except Exception as error:  # Anything may come out of somebody else's class.
             raise ModelError(
                 f"its config.json cannot be read ({first_line(error)})",
                 where=path,
@@ -195,13 +201,15 @@ def _from_pretrained(
                 where=path,
                 mend="install it, or take the model that is not quantised",
             ) from None
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # Anything may come out of somebody else's class.
             if is_out_of_memory(error):
                 raise ResourceError("out of memory while loading", where=path) from None
             raise ModelError(
                 f"cannot be loaded as a sequence classifier ({first_line(error)})",
                 where=path,
-                mend="Assay needs a decoder or encoder with a ForSequenceClassification class",
+                mend="fetch the model again"
+                if isinstance(error, OSError)
+                else "Assay needs a decoder or encoder with a ForSequenceClassification class",
             ) from None
     if report["mismatched_keys"]:
         key, saved, wanted = sorted(report["mismatched_keys"])[0]
@@ -213,7 +221,12 @@ def _from_pretrained(
     return classifier, report
 
 
-def _refuse_gaps(path: Path, lacking: list[str]) -> None:
+def refuse_gaps(path: Path, lacking: list[str]) -> None:
+    """Refuse files that lack weights, which transformers would draw.
+
+    Raises:
+        ModelError: names the first.
+    """
     if lacking:
         raise ModelError(
             f"weights are missing from its files: {', '.join(lacking[:3])}"

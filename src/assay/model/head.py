@@ -37,6 +37,13 @@ def widen(classifier: nn.Module) -> None:
         head.to(torch.promote_types(head.weight.dtype, torch.float32))
 
 
+def widen_trained(model: nn.Module) -> None:
+    """Hold what is trained in float32 at least: in 16 bits small updates would be rounded away."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
+
+
 def drawn_rows(count: int, width: int, seed: int) -> Tensor:
     """Rows [count, width] of new heads; the first is the same for every count."""
     generator = torch.Generator().manual_seed(seed)

@@ -60,7 +60,7 @@ def load_reward_model(
     choose_engine(model, engine, target)
     model.to(target)
     if precision == "int8":
-        from assay.model.int8_precision import quantise
+        from assay.model.int8.precision import quantise
 
         quantise(model)
     return model
@@ -251,14 +251,15 @@ def set_padding(model: RewardModel, *, may_grow: bool = False, scoring: bool = F
             config.pad_token_id = tokenizer.pad_token_id
         return
     try:
-        pad = choose_pad_token(model.renderer, model.classifier.config, may_grow=may_grow)
+        pad = choose_pad_token(
+            model.renderer, model.classifier.config, model.num_ids, may_grow=may_grow
+        )
     except ModelError:
         if not scoring:
             raise
         # Rewards are read at known positions, so that here any token can pad.
-        pad = tokenizer.pad_token or tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+        pad = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.pad_token = pad
-    if len(tokenizer) > model.classifier.get_input_embeddings().num_embeddings:
-        model.classifier.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    model.classifier.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    model.classifier.config.pad_token_id = tokenizer.pad_token_id
+    if tokenizer.pad_token_id >= model.num_ids:
+        model.classifier.resize_token_embeddings(tokenizer.pad_token_id + 1, mean_resizing=False)
+    config.pad_token_id = model.classifier.config.pad_token_id = tokenizer.pad_token_id

@@ -101,15 +101,11 @@ def checkpoints_in(directory: Path) -> list[Path]:
 
 
 def _in_directory(path: Path) -> Located:
-    if (path / "adapter_config.json").exists():
-        return Located(path, "adapter")
-    if (path / "config.json").exists():
-        return Located(path, "plain")
-    for inner in ("model", "adapter"):
-        if (path / inner / "config.json").exists():
-            return Located(path / inner, "plain")
-        if (path / inner / "adapter_config.json").exists():
-            return Located(path / inner, "adapter")
+    for place in (path, path / "model", path / "adapter"):
+        if (place / "adapter_config.json").exists():
+            return Located(place, "adapter")
+        if (place / "config.json").exists():
+            return Located(place, "plain")
     checkpoints = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     if any(STEP.fullmatch(entry.name) for entry in checkpoints.iterdir()):
         valid = checkpoints_in(checkpoints)

@@ -18,7 +18,7 @@ from assay.data.templates import resolve_template
 from assay.errors import ModelError, OutputError, first_line
 from assay.files import check_place
 from assay.model.adapters import adapter_names, has_head, put_adapter
-from assay.model.classifier import quiet_transformers
+from assay.model.classifier import quiet_transformers, refuse_gaps
 from assay.model.foreign import foreign_head
 from assay.model.loading import open_reward_model, set_padding
 from assay.model.locate import Located, locate_base, locate_model
@@ -123,9 +123,7 @@ def _is_of_language_model(located: Located, base: str | None) -> bool:
     if has_head(adapter_names(located.path)) or foreign_head(located.path) is not None:
         return False
     base_path = locate_base(located.path, base)
-    if foreign_head(base_path) is not None:
-        return False
-    return not _is_classifier(base_path)
+    return foreign_head(base_path) is None and not _is_classifier(base_path)
 
 
 def _merge_language_model(
@@ -139,15 +137,19 @@ def _merge_language_model(
         tokenizer.chat_template = resolve_template(template, tokenizer).jinja
     with quiet_transformers():
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                str(base_path), dtype=torch.float32, trust_remote_code=False
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(base_path),
+                dtype=torch.float32,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # Anything may come out of somebody else's class.
             raise ModelError(
                 f"cannot be loaded as a language model ({first_line(error)})",
                 where=base_path,
                 mend="fetch the model again",
             ) from None
+    refuse_gaps(base_path, sorted(report["missing_keys"]))
     adapted = put_adapter(model, path, base_path, adapter_names(path), with_head=False)
     merged: PreTrainedModel = adapted.merge_and_unload()  # type: ignore[operator]
     held = _written_dtype(merged, dtype)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _NEW_TOKEN = "<|assay_pad|>"
 
 
-def choose_pad_token(renderer: Renderer, config: PretrainedConfig, *, may_grow: bool) -> str:
+def choose_pad_token(
+    renderer: Renderer, config: PretrainedConfig, num_ids: int, *, may_grow: bool
+) -> str:
     """Name the padding token, adding one to the tokenizer only where none will do.
 
     The tokenizer's own is kept if texts cannot end with it; else an existing special token that
@@ -27,7 +29,8 @@ def choose_pad_token(renderer: Renderer, config: PretrainedConfig, *, may_grow: 
     Args:
         renderer: renders a probe conversation to learn how texts end.
         config: the model's; its end tokens are avoided, since generation data end with them.
-        may_grow: a token may be added (the caller then resizes the embedding).
+        num_ids: rows of the embedding, which a tokenizer may exceed.
+        may_grow: the token may have no row there, or be added (the caller resizes the embedding).
 
     Raises:
         ModelError: none will do and none may be added.
@@ -40,8 +43,9 @@ def choose_pad_token(renderer: Renderer, config: PretrainedConfig, *, may_grow: 
     preferred = [tokenizer.pad_token, "<|endoftext|>", tokenizer.unk_token, *special]
     # Looked up in the vocabulary: `convert_tokens_to_ids` gives the unknown id for what is absent.
     known = tokenizer.get_vocab()
+    free = {*known.values()} - ends - {tokenizer.bos_token_id}
     for token in preferred:
-        if token in known and known[token] not in ends | {tokenizer.bos_token_id}:
+        if token in known and known[token] in free and (may_grow or known[token] < num_ids):
             return str(token)
     if not may_grow:
         raise ModelError(

@@ -76,15 +76,10 @@ def faster_dtype(device: torch.device) -> Choice:
 
     Measured once for a machine, number of threads and version of torch, and kept in the cache.
     """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return Choice("bfloat16", "the GPU has units for it")
     if device.type != "cpu":
-        has_units = device.type == "cuda" and torch.cuda.is_bf16_supported(
-            including_emulation=False
-        )
-        return (
-            Choice("bfloat16", "the GPU has units for it")
-            if has_units
-            else Choice("float32", "the device has no units for bfloat16")
-        )
+        return Choice("float32", "the device has no units for bfloat16")
     seconds = measured(_PROBE)
     if seconds is None:
         return Choice("float32", "a bfloat16 product fails on this CPU")

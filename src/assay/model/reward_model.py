@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -135,10 +136,23 @@ class RewardModel(nn.Module):
         return pad_id
 
     @property
+    def num_ids(self) -> int:
+        """Rows of the embedding: token ids are below. A tokenizer may have more."""
+        embedding: Any = self.classifier.get_input_embeddings()
+        return int(getattr(embedding, "base_layer", embedding).num_embeddings)  # Of an adapter.
+
+    @cached_property
     def max_length(self) -> int:
-        """Tokens that the backbone has positions for."""
+        """Tokens that the backbone has positions for.
+
+        RoBERTa and its kind leave those up to the padding id out: of 514 they use 512.
+        """
         config = self.classifier.config.get_text_config()
-        return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        rows = int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+        for name, table in self.classifier.named_modules():
+            if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+                return rows if table.padding_idx is None else rows - table.padding_idx - 1
+        return rows
 
     @property
     def ropes(self) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ def rewards_of_sequences(
             it, prompts of families that need several passes are remembered during the call.
 
     Raises:
+        DataError: a token has no row in the model's embedding.
         ResourceError: without gradients, out of memory for one sequence.
         RuntimeError: with gradients, out of memory; the caller knows what to do about it.
     """
@@ -53,6 +54,7 @@ def rewards_of_sequences(
     for index, ids in enumerate(sequences):
         first.setdefault(ids, index)
     distinct = list(first)
+    _check_ids(model, distinct)
     family = [index if families is None else families[index] for index in first.values()]
     begin = None if starts is None else first_starts(sequences, starts)
     place: dict[TokenIds, int] = {}
@@ -114,7 +116,8 @@ def score_sequences(
     `rewards_of_sequences` says what the arguments mean.
 
     Raises:
-        DataError: a sequence is empty, or longer than the model has positions for.
+        DataError: a sequence is empty, longer than the model has positions for, or holds a token
+            that its embedding has no row for.
         ModelError: a reward is not finite.
         ResourceError: out of memory.
     """
@@ -165,6 +168,16 @@ def _check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
         )
     if min(map(len, sequences)) == 0:
         raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
+
+
+def _check_ids(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
+    if (largest := max(map(max, sequences))) >= model.num_ids:
+        raise DataError(
+            f"{model.renderer.tokenizer.convert_ids_to_tokens(largest)!r} is token {largest} of "
+            f"the tokenizer, and the model's embedding has {model.num_ids} rows",
+            mend="give the model a row for each token before it is trained: "
+            "model.resize_token_embeddings(len(tokenizer))",
+        )
 
 
 def shortest_floats(value_N: Tensor) -> list[float]:

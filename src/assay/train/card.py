@@ -20,7 +20,6 @@ from assay.train.state import RunState
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _LICENCE_ID = re.compile(r"[a-z0-9.-]+")
 
-
 Results = Mapping[str, Mapping[str, Any]]
 """Of each evaluation set, as in `results.json`."""
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from assay.errors import CheckpointError
+from assay.evaluate.metrics import student
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def slope_of(
     residual_P = np.bincount(cluster_C, weights=slope_C - slope, minlength=num_prompts)
     factor = num_prompts / (num_prompts - 1)
     error = math.sqrt(float((residual_P**2).sum()) * factor) / len(slope_C)
-    half = float(stats.t.ppf(0.975, num_prompts - 1)) * error
+    half = student(num_prompts - 1) * error
     return slope, (slope - half, slope + half)
 
 
@@ -92,4 +92,5 @@ def verdict(slope: float, interval: tuple[float, float]) -> str:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as lines:  # Texts may hold what `splitlines` cuts at.
+        return [json.loads(line) for line in lines]

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -262,13 +263,7 @@ def _distinct(window: Sequence[EncodedGroup]) -> list[TokenIds]:
 
 
 def _rounds(windows: Iterator[list[EncodedGroup]], size: int) -> Iterator[list[list[EncodedGroup]]]:
-    some: list[list[EncodedGroup]] = []
-    for window in windows:
-        some.append(window)
-        if len(some) == size:
-            yield some
-            some = []
-    if some:
+    while some := list(islice(windows, size)):
         yield some
 
 

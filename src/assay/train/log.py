@@ -222,14 +222,10 @@ class Silence:
     def __exit__(self, *error: object) -> None:
         """Nothing is open."""
 
-    def step(self, *ignored: object) -> None:
+    def say(self, *ignored: object, **settings: object) -> None:
         """Nothing."""
 
-    def evaluation(self, *ignored: object, **settings: object) -> None:
-        """Nothing."""
-
-    def say(self, line: str, *, on_terminal: bool = True) -> None:
-        """Nothing."""
+    step = evaluation = say
 
 
 def _duration(seconds: float) -> str:

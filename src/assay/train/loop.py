@@ -126,8 +126,7 @@ def _train(
     data_read = fingerprints(recipe, stores.train)
     team.same(data_read, "the data", mend="give all machines the same files")
     if began is not None:
-        looks = watch is not None
-        check_same_data(began, data_read, store_fingerprints(stores), evaluated=looks)
+        check_same_data(began, data_read, store_fingerprints(stores), evaluated=watch is not None)
     if team.is_first:
         print_table(stores.table(), recipe.data.group_name)
     check_recipe_data(recipe, stores)

@@ -24,7 +24,6 @@ _LARGEST = {"cpu": 2560, "cuda": 16384}
 _PROBES = (32, 96)
 """Tokens of the two forward passes of the probe; the difference is free of constant parts."""
 
-
 _GATHERED = 2.0
 """What a windowed layer keeps of gathered keys and masks comes on top of what the probe sees.
 Measured at width 256: in all 1.2 times that for 2 responses to a prompt, 1.75 for 16."""

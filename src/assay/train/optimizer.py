@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import torch
@@ -15,14 +16,16 @@ from assay.train.plan import part_of_steps
 def build_optimizer(
     parameters: Iterable[tuple[str, nn.Parameter]], config: TrainConfig
 ) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; biases and norm weights (1-D) do not decay."""
-    trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """AdamW over the trainable parameters; biases, norms and whatever is 1-D do not decay."""
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in parameters:
+        if parameter.requires_grad:  # Biases of experts are 2-D, norms of heads may be.
+            stays = parameter.ndim <= 1 or re.search("bias$|norm", name)
+            (others if stays else decaying).append(parameter)
+    groups = (decaying, config.weight_decay), (others, 0.0)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [{"params": some, "weight_decay": decay} for some, decay in groups if some],
         lr=config.learning_rate,
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_epsilon,

@@ -136,18 +136,13 @@ def check_run_directory(recipe: Recipe, *, resume: bool, overwrite: bool) -> Non
                 where=run,
                 mend="choose another output_dir",
             )
-    if occupied and overwrite and not _is_run(run):
-        raise OutputError(
-            "is not a run directory, so --overwrite will not delete it",
-            where=run,
-            mend="choose another output_dir, or empty it yourself",
+    if occupied and (overwrite or resume) and not _is_run(run):
+        act, mend = (
+            ("--overwrite will not delete it", "choose another output_dir, or empty it yourself")
+            if overwrite
+            else ("--resume will not write into it", "name the run's own output_dir")
         )
-    if occupied and resume and not _is_run(run):
-        raise OutputError(
-            "is not a run directory, so --resume will not write into it",
-            where=run,
-            mend="name the run's own output_dir",
-        )
+        raise OutputError(f"is not a run directory, so {act}", where=run, mend=mend)
     if occupied and not overwrite and not resume:
         raise OutputError(
             "is not empty",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.data.rendering import TokenIds
 from assay.model.reward_model import RewardModel
-from assay.model.rewards import first_starts, reward_rows, rewards_of_sequences
+from assay.model.rewards import first_starts, passes_of, reward_rows, rewards_of_sequences
 from assay.train.random_state import random_state, restore_random
 
 
@@ -59,7 +59,7 @@ def backward_in_packs(
             starts=None if begin is None else [begin[ids] for ids in some],
         )
 
-    packs = model.engine.cut(distinct, [0] * len(distinct), max_tokens)
+    packs = list(passes_of(model, distinct, [0] * len(distinct), max_tokens))
     rows = [
         torch.tensor([row for index in chosen for row in spans[index]], device=model.device)
         for chosen in packs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 import torch
@@ -26,20 +26,8 @@ from assay.train.rounds import Round, rounds_of, summed_apart
 from assay.train.split import backward_in_packs
 from assay.train.strategy.single import Strategy
 
-_SUMS = (
-    "loss",
-    "wins",
-    "num_comparisons",
-    "num_sequences",
-    "num_tokens",
-    "num_computed_tokens",
-    "num_packs",
-    "room",
-    "num_split_groups",
-    "reward_sum",
-    "rewards",
-)
-"""What a step has of its packs, in their order."""
+_NO_SUMS = {"grad_norm", "learning_rate", "seconds", "engine", "peak_bytes", "parts"}
+"""What a step does not add up of its packs."""
 
 
 @dataclass(slots=True)
@@ -73,7 +61,7 @@ class StepResult:
 
     def add(self, part: StepResult) -> None:
         """Count in what a pack, computed here or elsewhere, has measured."""
-        for name in _SUMS:
+        for name in {each.name for each in fields(self)} - _NO_SUMS:
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for name, (total, units) in part.parts.items():
             before_total, before_units = self.parts.get(name, (0.0, 0.0))

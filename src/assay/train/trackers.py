@@ -24,7 +24,6 @@ from assay.notices import warn
 KNOWN = "trackers.json"
 PROJECT = "assay"
 
-
 Entry = tuple[int, str]
 """A step, and what was logged after it: train, eval/NAME, or final/NAME."""
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from assay.config import TrainConfig
 from assay.errors import ConfigError
+from assay.model.head import widen_trained
 from assay.model.reward_model import RewardModel
 
 _FOLLOWS = re.compile(r"norm|ln_f|^ln$")
@@ -16,7 +17,7 @@ _PRECEDES = re.compile(r"embed")
 
 def choose_trained(model: RewardModel, config: TrainConfig) -> None:
     """Freeze what the recipe does not train. Frozen weights get no gradient, and no graph is kept
-    below the first that is trained.
+    below the first that is trained. What is trained is held in float32 at least.
 
     Raises:
         ConfigError: the model has fewer layers than are to be trained, or none are found.
@@ -30,6 +31,7 @@ def choose_trained(model: RewardModel, config: TrainConfig) -> None:
     if config.top_layers is not None:
         for module in _top_of(model, config.top_layers):
             module.requires_grad_(True)
+    widen_trained(model)
 
 
 def _top_of(model: RewardModel, count: int) -> list[nn.Module]:

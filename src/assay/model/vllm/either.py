@@ -21,14 +21,6 @@ def engine_of(model: ScoringModel) -> str:
     return model.engine.name + (" in int8" if model.precision == "int8" else "")
 
 
-def num_ids_of(model: ScoringModel) -> int:
-    """Token ids are below."""
-    if isinstance(model, VllmModel):
-        return model.num_ids
-    rows: int = model.classifier.get_input_embeddings().num_embeddings
-    return rows
-
-
 def pass_budget(model: ScoringModel) -> int:
     """Tokens of one pass: of vLLM, what is handed over together."""
     return PASS_TOKENS if isinstance(model, VllmModel) else inference_budget(model.device)

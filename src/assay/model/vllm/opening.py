@@ -63,7 +63,7 @@ def load_vllm_model(
                 mend="leave it out",
             )
         pooling = _server(url, name, located.path, renderer)
-    text = config.get("text_config", config)
+    text = config.get("text_config") or config
     context = int(text.get("max_position_embeddings") or pooling.max_length)
     return VllmModel(
         renderer,

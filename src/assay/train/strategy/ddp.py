@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch import distributed as dist
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from assay.model.engine import Batch
-from assay.model.reward_model import RewardModel
+from assay.model.reward_model import RewardModel, giving
 from assay.train.random_state import drawn_aside
 from assay.train.strategy.door import one_token, through
 from assay.train.strategy.single import Single
@@ -33,9 +32,8 @@ class Ddp(Single):
         make_optimizer: Callable[[], torch.optim.Optimizer],
         team: Team,
     ) -> None:
-        self._aside = _unused_by_one_token(model)
         self.engine = DistributedDataParallel(
-            model, forward_sync_buffers=False, find_unused_parameters=bool(self._aside)
+            model, forward_sync_buffers=False, find_unused_parameters=not _uses_all(model)
         )
         self._bare = model
         super().__init__(through(model, self._forward), make_optimizer(), team)
@@ -51,33 +49,20 @@ class Ddp(Single):
         before = replace(self._bare.computed)
         super().backward(0 * self.engine(one_token(self._bare)).sum())
         self._bare.computed = before
-        for parameter in self._aside:
-            self._average(parameter)
 
     def _forward(self, batch: Batch) -> Tensor:
-        reward_R: Tensor
-        if not torch.is_grad_enabled():
-            return self._bare(batch)  # type: ignore[no-any-return]
         with self.engine.no_sync():
-            reward_R = self.engine(batch)
+            reward_R: Tensor = (self.engine if torch.is_grad_enabled() else self._bare)(batch)
         return reward_R
 
-    def _average(self, parameter: nn.Parameter) -> None:
-        """What DDP leaves alone, as no process's last pass has used it."""
-        used = self.team.largest(int(parameter.grad is not None))
-        if used:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= self.team.size
 
-
-def _unused_by_one_token(model: RewardModel) -> Sequence[nn.Parameter]:
-    """Trainable weights that a short pass does not use: experts, parts for pictures."""
+def _uses_all(model: RewardModel) -> bool:
+    """Whether a short pass uses all that is trained: not so experts, and parts for pictures."""
     before = replace(model.computed)
-    with drawn_aside(model.device):
+    # Members, where there are any: they are what is trained, and the reward's row their mean.
+    with drawn_aside(model.device), giving(model, "members"):
         model(one_token(model)).sum().backward()
     model.computed = before
-    unused = [p for p in model.parameters() if p.requires_grad and p.grad is None]
+    uses_all = all(p.grad is not None for p in model.parameters() if p.requires_grad)
     model.zero_grad(set_to_none=True)
-    return unused
+    return uses_all

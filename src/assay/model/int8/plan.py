@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from assay.data.rendering import TokenIds
 from assay.model.batch import PaddedBatch, padded_batches
-from assay.model.int8 import rounded
-from assay.model.int8_backbone import Choice, Readers
+from assay.model.int8.backbone import Choice, Readers
+from assay.model.int8.layers import rounded
 from assay.model.reward_model import RewardModel
 
 AIM = 0.985

@@ -18,7 +18,7 @@ _PROBE = """
 import statistics, sys, time
 import torch
 from torch import nn
-from assay.model.int8 import Int8Linear, Int8Weight, Joined, product
+from assay.model.int8.layers import Int8Linear, Int8Weight, Joined, product
 
 torch.set_num_threads(int(sys.argv[1]))
 torch.manual_seed(0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from assay.model.int8 import MOST_INPUTS, Int8Linear, Int8Mlp, Int8Weight, Joined
+from assay.model.int8.layers import MOST_INPUTS, Int8Linear, Int8Mlp, Int8Weight, Joined
 
 LEAST = 16
 """Inputs or outputs below which a layer is not worth the rounding."""

@@ -16,11 +16,11 @@ from assay.data.formats.messages import assistant, user
 from assay.data.records import Response, Source
 from assay.data.rendering import TokenIds
 from assay.errors import AssayError, ConfigError
-from assay.model.int8_backbone import Readers, exchange, linear_layers, watching
-from assay.model.int8_effect import Effect, effect
-from assay.model.int8_plan import Plan, planned
-from assay.model.int8_probe import WHERE, check_worth
-from assay.model.int8_texts import CONVERSATIONS
+from assay.model.int8.backbone import Readers, exchange, linear_layers, watching
+from assay.model.int8.effect import Effect, effect
+from assay.model.int8.plan import Plan, planned
+from assay.model.int8.probe import WHERE, check_worth
+from assay.model.int8.texts import CONVERSATIONS
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import score_sequences
 
