@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# TORCH_SPEC=torch==2.13.0 takes the index's own build, for machines with a GPU.
+# TORCH_SPEC=torch==2.13.0 takes the index's own build, for machines with a GPU; where there is a
+# virtual environment with another, `make clean` first.
 TORCH_SPEC ?=
 
 .PHONY: demo test test-mindrecord unit check coverage package docs reference torture bench bench-best-of bench-cold bench-int8 \
@@ -32,7 +33,8 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_recipes.py
 
-# The suite, and which lines of the package it runs, also in processes that it starts.
+# The suite, and which lines of the package it runs. Processes that tests start are not counted: a
+# measuring process writes files where tests forbid that, and takes signals that they send.
 coverage: $(VENV)/.installed-dev
 	$(PYTEST) --cov --cov-report=term:skip-covered
 
@@ -152,8 +154,8 @@ fuzz-server: $(VENV)/.installed-dev
 bench-scale: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/scale.py
 
-$(VENV)/.torch: scripts/install-torch
-	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch $(VENV)
+%/.torch: scripts/install-torch
+	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch $*
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
@@ -174,26 +176,14 @@ $(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml constraints.txt
 	  --constraint constraints.txt --editable ".[docs]"
 	@touch $@ $(VENV)/.installed
 
-.venv-trl/.torch: scripts/install-torch
-	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-trl
-	@touch $@
-
 .venv-trl/.installed: .venv-trl/.torch constraints.txt
 	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt \
 	  trl==1.16.0 transformers accelerate datasets peft safetensors
 	@touch $@
 
-.venv-st/.torch: scripts/install-torch
-	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-st
-	@touch $@
-
 .venv-st/.installed: .venv-st/.torch constraints.txt
 	.venv-st/bin/python -m pip install --quiet --constraint constraints.txt \
 	  sentence-transformers==6.2.0 transformers
-	@touch $@
-
-.venv-vllm/.torch: scripts/install-torch
-	@PYTHON="$(PYTHON)" TORCH_SPEC="$(TORCH_SPEC)" scripts/install-torch .venv-vllm
 	@touch $@
 
 # vLLM brings torchvision, torchaudio and torchcodec of other builds, which this torch cannot load;

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from assay.cli import app
+from assay.cli.entry import app
 from assay.cli.flag_names import RECIPE_COMMANDS
 from assay.recipe import recipe_fields
 
