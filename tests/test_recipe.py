@@ -370,10 +370,10 @@ def test_a_flag_that_takes_text_takes_it_as_it_stands(
          "equally good responses"),
         (["--output_dir.x", "4"],
          "--output_dir.x: 'output_dir' is no section that a flag can reach into; "
-         "give all of it: --output_dir VALUE"),
+         "give all of it, as YAML: --output_dir VALUE"),
         (["--data.train.0.path", "x"],
          "--data.train.0.path: 'data.train' is no section that a flag can reach into; "
-         "give all of it: --data.train VALUE"),
+         "give all of it, as YAML: --data.train VALUE"),
     ],
 )  # fmt: skip
 def test_a_wrong_flag_is_named(write: WriteRecipe, flags: list[str], message: str) -> None:
@@ -382,7 +382,7 @@ def test_a_wrong_flag_is_named(write: WriteRecipe, flags: list[str], message: st
 
 def test_a_flag_cannot_reach_into_a_list_without_a_file() -> None:
     flags = ["--model.path", "m", "--output_dir", "o", "--data.train.0.path", "x"]
-    assert "give all of it: --data.train VALUE" in str(refusal(None, *flags))
+    assert "give all of it, as YAML: --data.train VALUE" in str(refusal(None, *flags))
 
 
 def test_every_field_has_a_description_a_type_and_a_default() -> None:

@@ -157,7 +157,7 @@ def _assign(values: dict[str, Any], key: Key, value: Any) -> None:
             raise ConfigError(
                 f"'{name}' is no section that a flag can reach into",
                 where=f"--{'.'.join(key)}",
-                mend=f"give all of it: --{name} VALUE",
+                mend=f"give all of it, as YAML: --{name} VALUE",
             )
         at = inner
     at[key[-1]] = value

@@ -200,7 +200,7 @@ def test_a_path_that_is_not_there_is_never_looked_up_on_a_hub(name: str, says: s
 
 
 def test_an_unknown_name_says_that_there_is_no_such_directory_either(tmp_path: Path) -> None:
-    with pytest.raises(PullError, match="nor is there a directory 'no-such-model' here"):
+    with pytest.raises(PullError, match="no directory 'no-such-model' here, and "):
         locate_model("no-such-model")
 
 

@@ -46,7 +46,7 @@ def locate_model(name: str, revision: str | None = None, *, needs_weights: bool 
         return _in_directory(pull(name, revision=revision).path)
     except PullError as error:
         raise PullError(
-            f"{error.what} (nor is there a directory '{name}' here)",
+            f"no directory '{name}' here, and {error.what}",
             where=error.where,
             mend=error.mend,
         ) from None

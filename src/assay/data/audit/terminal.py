@@ -120,7 +120,7 @@ def _print_flaws(report: AuditReport, console: Console) -> None:
     _table(
         console,
         "why rows are bad",
-        ["rows", "first", "why, and the mend"],
+        ["rows", "first", "reason and mend"],
         ([str(flaw.count), flaw.first, f"{flaw.what}; {flaw.mend}"] for flaw in flaws[:_FLAWS]),
         left=(1, 2),
     )
@@ -136,7 +136,7 @@ def _print_lengths(report: AuditReport, console: Console) -> None:
         return
     for title, first, measures in (
         (caption, ["file", "count"], ("max", "avg")),
-        ("the same, half of them and 99 of 100 are at most", ["file"], ("p50", "p99")),
+        ("the same, median and 99th percentile", ["file"], ("p50", "p99")),
     ):
         columns = first + [f"{part}_{measure}" for part in _PARTS for measure in measures]
         _table(console, title, columns, (row.shown(*columns) for row in report.lengths))
