@@ -249,8 +249,8 @@ def delimited() -> Iterator[Broken]:
     ):
         yield Broken("record.csv", header + b"q,a,b\n" + record + b"\n", 3)
     yield Broken("tabs.tsv", b"prompt\tchosen\trejected\nq\ta\n", 2)
-    yield Broken("commas.tsv", header + b"q,a,b\n", 2)
-    yield Broken("semicolons.csv", header.replace(b",", b";") + b"q;a;b\n", 2)
+    yield Broken("commas.tsv", header + b"q,a,b\n", 1)
+    yield Broken("semicolons.csv", header.replace(b",", b";") + b"q;a;b\n", 1)
     yield Broken("twice.csv", b"prompt,chosen,chosen\nq,a,b\n", 1)
     yield Broken("nameless.csv", b"prompt,,rejected\nq,a,b\n", 1)
     yield Broken("no-header.csv", b"how are you,fine,bad\nq,a,b\n", 2)
