@@ -107,6 +107,7 @@ def test_modules_are_of_one_idea(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno <= 80, f"{path}: {node.name} is too long"
 
 
+@pytest.mark.slow
 def test_preparing_and_reading_need_no_torch() -> None:
     code = f"import sys; import {', '.join(TORCH_FREE)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -333,6 +333,7 @@ def test_closing_ends_what_other_threads_have_on_its_way() -> None:
     assert threads_of_clients() == before
 
 
+@pytest.mark.slow
 def test_threads_that_ask_while_others_close() -> None:
     before = threads_of_clients()
     until = time.monotonic() + 1.5
@@ -382,6 +383,7 @@ def test_a_client_that_its_own_coroutine_closes() -> None:
     assert threads_of_clients() == before
 
 
+@pytest.mark.slow
 def test_a_request_that_waits_to_be_repeated_is_not_sent_on_what_is_closed() -> None:
     def busy(number: int, body: dict[str, Any]) -> Answer:
         return 503, {}, {"Retry-After": "1"}

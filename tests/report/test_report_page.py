@@ -206,6 +206,7 @@ def test_another_file_is_not_replaced(tmp_path: Path) -> None:
     assert {path.name for path in directory.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_reading_a_report_needs_no_torch(tmp_path: Path) -> None:
     directory = evaluation(tmp_path / "e", 9)
     code = (

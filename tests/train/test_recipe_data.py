@@ -222,6 +222,7 @@ print(json.dumps([[g.group.prompt[0].content for g in side.groups]
 """
 
 
+@pytest.mark.slow
 def test_another_process_mixes_and_splits_alike(
     prepare: Prepare, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -184,6 +184,7 @@ def few_open_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 def test_more_partitions_than_files_may_be_open(
     preparation: MakePreparation,
     tmp_path: Path,
@@ -205,6 +206,7 @@ def test_more_partitions_than_files_may_be_open(
     check_same(store, path, how)
 
 
+@pytest.mark.slow
 def test_processes_and_partitions_change_nothing(
     preparation: MakePreparation, tmp_path: Path, over_the_disk: pytest.MonkeyPatch
 ) -> None:
