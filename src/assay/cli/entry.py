@@ -58,6 +58,10 @@ def _fail(code: int, *mistakes: str) -> NoReturn:
         _give_up_stdout()
     for mistake in mistakes:
         print(f"error: {' '.join(mistake.split())}", file=sys.stderr)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # C++ threads of a group whose other processes are going abort one that is taken down.
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
