@@ -22,7 +22,7 @@ from torch import distributed as dist
 from assay.config import Recipe
 from assay.errors import ConfigError
 from assay.train.loop import train
-from assay.train.strategy import team as strategy_team
+from assay.train.strategy import ending
 from assay.train.strategy.team import Place, Team, device_of
 
 LONG_RUN = 400
@@ -52,32 +52,38 @@ class Started:
         return [process.returncode for process in self.processes], said
 
 
+def as_ranks(arguments: list[list[str]]) -> list[subprocess.Popen[str]]:
+    """Start Python once per list, with the environment of a launcher."""
+    port = free_port()
+    found = []
+    for rank, own in enumerate(arguments):
+        place = {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(len(arguments)),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        found.append(
+            subprocess.Popen(
+                [sys.executable, *own],
+                env=os.environ | place,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                pipesize=4096,
+            )
+        )
+    return found
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
-    """Start two processes with the environment of a launcher, each with its own recipe file."""
+    """Start two processes, each with its own recipe file."""
     every = []
 
     def begin(*files: Path, run: Path) -> Started:
-        port = free_port()
-        found = []
-        for rank, file in enumerate(files):
-            place = {
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "WORLD_SIZE": str(len(files)),
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": str(port),
-            }
-            found.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "assay", "train", str(file)],
-                    env=os.environ | place,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    pipesize=4096,
-                )
-            )
+        found = as_ranks([["-m", "assay", "train", str(file)] for file in files])
         every.extend(found)
         return Started(found, run)
 
@@ -162,6 +168,76 @@ def test_a_process_that_is_killed_takes_the_other_with_it(
     assert "Traceback" not in said[0]
 
 
+ONE_FAILS = """
+import sys
+import time
+from assay.cli.entry import _fail
+from assay.errors import AssayError, ConfigError
+from assay.train.strategy import ending
+from assay.train.strategy.team import Place, team
+
+if Place.of_this_process().rank != int(sys.argv[1]):  # As on a machine with much else to do.
+    sign_first = ending._Notes.sign_first
+    ending._Notes.sign_first = lambda notes: time.sleep(1.5) or sign_first(notes)
+try:
+    with team("cpu") as joined:
+        joined.wait()
+        if joined.rank == int(sys.argv[1]):
+            raise ConfigError("this one cannot go on")
+        joined.wait()
+except AssayError as error:
+    _fail(error.exit_code, str(error))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", range(3))
+def test_who_fails_alone_is_the_only_one_that_speaks(rank: int) -> None:
+    # Were the first one gone, who holds the signatures, before the others have signed, the second
+    # would take it for killed and say so.
+    processes = as_ranks([["-c", ONE_FAILS, str(rank)]] * 3)
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert said[rank].startswith(f"error: this one cannot go on (process {rank} of 3)"), said
+    assert not any(said[:rank] + said[rank + 1 :]), said
+    assert [process.returncode for process in processes] == [2, 2, 2]
+
+
+ENDS_AT_ONCE = """
+import os
+import sys
+import time
+from torch import distributed as dist
+from assay.train.strategy.team import Place, Team
+
+codes = []
+for turn in range(int(sys.argv[2])):
+    if pid := os.fork():
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        continue
+    os.environ["MASTER_PORT"] = str(int(sys.argv[1]) + turn)
+    dist.init_process_group("gloo")
+    joined = Team(Place.of_this_process())
+    sys.setswitchinterval(100)
+    joined.gather("what is told")
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until:  # Gloo's thread comes to wait for the interpreter's lock.
+        pass
+    sys.exit(2)
+print(codes)
+"""
+
+
+@pytest.mark.slow
+def test_no_thread_frees_tensors_when_a_process_ends() -> None:
+    # "terminate called without an active exception" and exit code -6: without what is kept of
+    # every exchange, each of these pairs aborts with a probability of about 0.2.
+    arguments = ["-c", ENDS_AT_ONCE, str(free_port()), "12"]
+    processes = as_ranks([arguments, arguments])
+    for process in processes:
+        codes, said = process.communicate(timeout=120)
+        assert json.loads(codes) == [2] * 12, said
+
+
 class SlowStore(dist.HashStore):
     """Takes its time, as one does whose process is about to go."""
 
@@ -178,9 +254,9 @@ class SlowStore(dist.HashStore):
 
 def test_no_thread_is_in_the_store_when_a_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     # "terminate called without an active exception" and exit code -6, once in some hundred runs.
-    monkeypatch.setattr(strategy_team, "_POLL", 0.0)
+    monkeypatch.setattr(ending, "_POLL", 0.0)
     store = SlowStore()
-    with strategy_team._watched(store):
+    with ending.ending_together(store, 0, 2):
         assert store.asked.wait(timeout=10)
     assert "assay-watch" not in {thread.name for thread in threading.enumerate()}
 

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import sys
-import time
 from typing import NoReturn
 
 import typer
@@ -59,11 +58,6 @@ def _fail(code: int, *mistakes: str) -> NoReturn:
         _give_up_stdout()
     for mistake in mistakes:
         print(f"error: {' '.join(mistake.split())}", file=sys.stderr)
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        # C++ threads of a group whose other processes are going abort one that is taken down.
-        sys.stderr.flush()
-        time.sleep(2)  # The first process holds the notes in which the others see who speaks.
-        os._exit(code)
     sys.exit(code)
 
 

@@ -2,7 +2,7 @@
 
 What they say goes through a gloo group of its own, on the CPU, that waits for as long as it takes:
 one process may prepare data for hours. A process that ends is noticed by its closed connection, by
-the launcher, and by `watch`.
+the launcher, and in the notes of `ending.py`.
 """
 
 from __future__ import annotations
@@ -10,28 +10,36 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import threading
+import pickle
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch import distributed as dist
 from torch._C._distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from assay.errors import AssayError, ConfigError, ResourceError
+from assay.errors import ConfigError
 from assay.notices import logger
+from assay.train.strategy.ending import ending_together
 
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=30)
-_FAILED = "assay/failed"
+_finished: deque[dist.Work] = deque(maxlen=16)
+"""The latest exchanges, kept until the interpreter ends.
+
+Who drops the last reference frees the tensors, for which it takes the interpreter's lock. Were it
+gloo's own thread, and the interpreter ended meanwhile, the process would abort: "terminate called
+without an active exception".
+"""
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl", "xpu": "xccl"}
-_POLL, _GRACE = 2.0, 20.0
-"""Seconds between looks at whether a process has failed, and until this one is ended for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +89,8 @@ class Place:
 class Team:
     """All processes of a run, as one of them sees them. Of one process it costs nothing."""
 
-    def __init__(self, place: Place, store: Any = None) -> None:
+    def __init__(self, place: Place) -> None:
         self.rank, self.size, self.local_rank = place.rank, place.size, place.local_rank
-        self._store = store
         self._talk = None
         if self.size > 1:
             self._talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
@@ -97,16 +104,20 @@ class Team:
         """Everybody's value, by rank, for everybody."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value, group=self._talk)
-        return found
+        own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+        lengths = [int(length) for length in self._all_of(torch.tensor([len(own)]))]
+        padded = self._all_of(F.pad(own, (0, max(lengths) - len(own))))
+        return [
+            pickle.loads(text[:length].numpy().tobytes())
+            for text, length in zip(padded, lengths, strict=True)
+        ]
 
     def largest(self, value: int) -> int:
         """The largest of everybody's values."""
         if self.size == 1:
             return value
         tensor = torch.tensor(value, dtype=torch.int64)
-        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._talk)
+        _finish(dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._talk, async_op=True))
         return int(tensor)
 
     def wait(self) -> None:
@@ -138,14 +149,10 @@ class Team:
         if odd is not None:
             raise ConfigError(f"{what} differs between process 0 and process {odd}", mend=mend)
 
-    def is_first_to_fail(self) -> bool:
-        """Note that this process ends with an error; False where another one did so before."""
-        if self._store is None:
-            return True
-        try:
-            return int(self._store.add(_FAILED, 1)) == 1
-        except RuntimeError:  # The first process is gone, which held the notes: the second speaks.
-            return self.rank == 1
+    def _all_of(self, own: Tensor) -> list[Tensor]:
+        found = [torch.empty_like(own) for _ in range(self.size)]
+        _finish(dist.all_gather(found, own, group=self._talk, async_op=True))
+        return found
 
 
 @contextmanager
@@ -178,8 +185,8 @@ def team(device: str) -> Iterator[Team]:
         world_size=size,
     )
     level = logger.level
-    with _watched(store):
-        joined = Team(place, store)
+    with ending_together(store, rank, size):
+        joined = Team(place)
         if (dist.get_rank(), dist.get_world_size()) != (place.rank, place.size):
             raise ConfigError(
                 f"process {place.rank} of {place.size} joined a group as {dist.get_rank()} of "
@@ -190,12 +197,18 @@ def team(device: str) -> Iterator[Team]:
         if not joined.is_first:
             logger.setLevel(logging.CRITICAL)
         try:
-            with _ending_together(joined):
-                yield joined
-                joined.wait()
+            yield joined
+            joined.wait()
         finally:
             logger.setLevel(level)
-        dist.destroy_process_group()
+    _finished.clear()
+    dist.destroy_process_group()
+
+
+def _finish(work: dist.Work | None) -> None:
+    assert work is not None  # None is for a process outside the group.
+    _finished.append(work)
+    work.wait()
 
 
 def device_of(name: str, place: Team) -> str:
@@ -248,52 +261,3 @@ def _number(name: str, default: int) -> int:
     if not text.isdecimal():
         raise ConfigError(f"'{text}' is no number", where=name, mend="unset it, or use torchrun")
     return int(text)
-
-
-@contextmanager
-def _ending_together(joined: Team) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        code = error.exit_code if isinstance(error, AssayError) else 2
-        if not joined.is_first_to_fail():
-            # Said by the process that it happened to; here it is but a broken connection.
-            raise SystemExit(code) from None
-        if isinstance(error, AssayError):
-            error.what += f" (process {joined.rank} of {joined.size})"
-        if isinstance(error, RuntimeError) and _is_broken_connection(error):
-            raise ResourceError(
-                f"another process of this run ended without a word (noticed by process "
-                f"{joined.rank} of {joined.size})",
-                mend="see whether the system killed it for want of memory; then --resume auto",
-            ) from None
-        raise
-
-
-def _is_broken_connection(error: RuntimeError) -> bool:
-    text = str(error).lower()
-    return isinstance(error, dist.DistError) or "gloo" in text or "connection" in text
-
-
-@contextmanager
-def _watched(store: Any) -> Iterator[None]:
-    """End this process some time after another one has failed, were it stuck in a collective."""
-    own, done = store.clone(), threading.Event()
-
-    def look() -> None:
-        while not done.wait(_POLL):
-            try:
-                failed = own.check([_FAILED])
-            except RuntimeError:  # The process that holds the notes is gone.
-                failed = True
-            if failed and not done.wait(_GRACE):
-                os._exit(2)
-
-    watch = threading.Thread(target=look, name="assay-watch", daemon=True)
-    watch.start()
-    try:
-        yield
-    finally:
-        done.set()
-        # An interpreter that ends while a thread is in the store's C++ code aborts.
-        watch.join(_GRACE)
