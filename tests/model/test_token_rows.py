@@ -17,11 +17,14 @@ from transformers import (
 )
 
 from assay.config import LoraConfig, ModelConfig
+from assay.data.formats import VerbatimText
+from assay.data.records import Source
 from assay.errors import DataError
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences, score_sequences
 from assay.model.saving import save_adapter
+from assay.score.scorer import RowScores, refusals, score_or_refuse
 
 LORA = LoraConfig(r=2, target_modules=["q_proj"])
 SMALL = {
@@ -57,6 +60,17 @@ def test_a_token_without_a_row_is_refused_by_name(tiny_reward: Path, tmp_path: P
         score_sequences(model, [*SEQUENCES, (5, model.num_ids + 1)])
     last = (5, model.num_ids - 1)
     assert len(score_sequences(model, [last])) == 1
+
+
+def test_a_row_with_such_a_token_is_refused_alone(tiny_reward: Path, tmp_path: Path) -> None:
+    model = load_reward_model(str(with_more_tokens(tiny_reward, tmp_path / "m")))
+    texts = ["yes", "yes <end>"]
+    rows = [VerbatimText(text, Source("rows.jsonl", 1 + at)) for at, text in enumerate(texts)]
+    (scored, refused) = score_or_refuse(model, rows)
+    assert isinstance(scored, RowScores)
+    assert isinstance(refused, DataError)
+    assert "rows.jsonl:2: '<end>' is token" in str(refused)
+    assert [type(found) for found in refusals(model, rows)] == [type(None), DataError]
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

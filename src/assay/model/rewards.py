@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from assay.data.rendering import TokenIds, shared_prefix
+from assay.data.records import Source
+from assay.data.rendering import Renderer, TokenIds, shared_prefix
 from assay.errors import DataError, ModelError, ResourceError
 from assay.model.prompt_keys import PromptKeys, why_not
 from assay.model.rounding import shortest
@@ -54,7 +55,7 @@ def rewards_of_sequences(
     for index, ids in enumerate(sequences):
         first.setdefault(ids, index)
     distinct = list(first)
-    _check_ids(model, distinct)
+    check_ids(distinct, model.num_ids, model.renderer)
     family = [index if families is None else families[index] for index in first.values()]
     begin = None if starts is None else first_starts(sequences, starts)
     place: dict[TokenIds, int] = {}
@@ -170,11 +171,25 @@ def _check_lengths(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
         raise DataError("an empty text has no token to score", mend="give it a prompt or an answer")
 
 
-def _check_ids(model: RewardModel, sequences: Sequence[TokenIds]) -> None:
-    if (largest := max(map(max, sequences))) >= model.num_ids:
+def check_ids(
+    sequences: Sequence[TokenIds], num_ids: int, renderer: Renderer, where: Source | None = None
+) -> None:
+    """Refuse a token that the model's embedding has no row for.
+
+    Args:
+        sequences: their ids.
+        num_ids: rows of the embedding.
+        renderer: knows the token's name.
+        where: the sequences come from.
+
+    Raises:
+        DataError: names the token.
+    """
+    if (largest := max((max(ids) for ids in sequences if ids), default=0)) >= num_ids:
         raise DataError(
-            f"{model.renderer.tokenizer.convert_ids_to_tokens(largest)!r} is token {largest} of "
-            f"the tokenizer, and the model's embedding has {model.num_ids} rows",
+            f"{renderer.tokenizer.convert_ids_to_tokens(largest)!r} is token {largest} of the "
+            f"tokenizer, and the model's embedding has {num_ids} rows",
+            where=where,
             mend="give the model a row for each token before it is trained: "
             "model.resize_token_embeddings(len(tokenizer))",
         )

@@ -12,6 +12,7 @@ from assay.data.formats import Scorable, VerbatimText
 from assay.data.rendering import Rendered, TokenIds
 from assay.errors import AssayError, ConfigError, DataError
 from assay.model.membership import score_with_members
+from assay.model.rewards import check_ids
 from assay.model.vllm.either import ScoringModel
 from assay.model.vllm.model import VllmModel
 
@@ -54,7 +55,8 @@ def score_items(
     prompt, never the end of its response, and is marked as truncated.
 
     Raises:
-        DataError: a text is empty, or a response alone is over `max_length`.
+        DataError: a text is empty, holds a token that the model has no row for, or a response alone
+            is over `max_length`.
         TemplateError: a conversation cannot be rendered.
     """
     limit = reading_limit(model, max_length)
@@ -202,7 +204,9 @@ def _render(model: ScoringModel, items: Sequence[Scorable]) -> list[list[Rendere
 
 
 def _fitted(model: ScoringModel, item: Scorable, texts: list[Rendered], limit: int) -> _Ready:
-    return _Ready(texts, [_fit(item, text, limit, model) for text in texts])
+    ready = _Ready(texts, [_fit(item, text, limit, model) for text in texts])
+    check_ids(ready.ids, model.num_ids, model.renderer, item.source)
+    return ready
 
 
 def _unread_thoughts(model: ScoringModel, item: Scorable, texts: Sequence[Rendered]) -> int:

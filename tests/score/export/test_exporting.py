@@ -63,6 +63,8 @@ def test_best_against_worst(write: Write) -> None:
     )
     assert chosen(source, "best-worst") == [("b", "c", 3.0), ("b", "a", 2.0)]
     assert chosen(source, "best-worst", min_margin=2.5) == [("b", "c", 3.0)]
+    with pytest.raises(ConfigError, match="nan is no margin"):  # No margin is below it.
+        chosen(source, "best-worst", min_margin=float("nan"))
     _, left_out = select_pairs(read_candidates(source), "best-worst", min_margin=2.5)
     assert left_out == {
         "fewer than two distinct answers": 1,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from assay.errors import ConfigError
 from assay.model.rounding import shortest
 from assay.score.export.candidates import Candidates
 
@@ -54,7 +56,12 @@ def select_pairs(
         min_margin: leave out pairs with a smaller margin. With `label`, 0 leaves out those that
             the rewards contradict.
         seed: of `random`.
+
+    Raises:
+        ConfigError: the smallest margin is no number.
     """
+    if min_margin is not None and math.isnan(min_margin):
+        raise ConfigError("nan is no margin", where="--min-margin", mend="give a number")
     draw = random.Random(seed)
     choose: dict[Select, Callable[[Candidates], list[Pair]]] = {
         "best-worst": _best_worst,
