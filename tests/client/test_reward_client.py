@@ -457,6 +457,11 @@ def test_an_address_that_is_none_is_said_without_its_login(address: str) -> None
     assert "me:" not in str(refused.value)
 
 
+def test_an_address_is_text() -> None:
+    with pytest.raises(ConfigError, match="8000 is no address of a server"):
+        RewardClient(8000)  # type: ignore[arg-type]
+
+
 def _in_a_child(client: RewardClient, queue: Any) -> None:
     queue.put(client.rewards("p", ["abc"]).rewards)
 

@@ -19,7 +19,7 @@ from transformers import (
 from assay.config import LoraConfig, ModelConfig
 from assay.data.formats import VerbatimText
 from assay.data.records import Source
-from assay.errors import DataError
+from assay.errors import ConfigError, DataError
 from assay.model.loading import build_for_training, load_reward_model
 from assay.model.reward_model import RewardModel
 from assay.model.rewards import rewards_of_sequences, score_sequences
@@ -71,6 +71,17 @@ def test_a_row_with_such_a_token_is_refused_alone(tiny_reward: Path, tmp_path: P
     assert isinstance(refused, DataError)
     assert "rows.jsonl:2: '<end>' is token" in str(refused)
     assert [type(found) for found in refusals(model, rows)] == [type(None), DataError]
+
+
+def test_a_row_without_a_token_is_refused_alone(tiny_reward: Path) -> None:
+    model = load_reward_model(str(tiny_reward))
+    rows = [VerbatimText(text, Source("rows.jsonl", 1 + at)) for at, text in enumerate(["a", ""])]
+    (scored, refused) = score_or_refuse(model, rows)
+    assert isinstance(scored, RowScores)
+    assert "rows.jsonl:2: an empty text has no token" in str(refused)
+    for length in (0, -3):
+        with pytest.raises(ConfigError, match=f"--max-length {length} leaves no token"):
+            score_or_refuse(model, rows, max_length=length)
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

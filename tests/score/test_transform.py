@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import ConfigError, ModelError
+from assay.data.records import Source
+from assay.errors import ConfigError, DataError, ModelError
+from assay.score.lines import Layout, line_of
+from assay.score.scorer import RowScores
 from assay.score.transform import REFERENCE_FILE, Reference, parse_transform, probability
 
 
@@ -32,6 +35,16 @@ def test_a_temperature_gives_the_digits_of_a_float32() -> None:
     # As float64 11.999999999999998 and 3.666666666666667.
     assert parse_transform("temperature=0.1")(1.2) == 12.0
     assert parse_transform("temperature=0.3")(1.1) == 3.6666667
+
+
+def test_what_json_cannot_say_is_refused() -> None:
+    # 0.5 / 1e-320 is Infinity, which no strict reader of JSON takes, nor `assay eval --scores`.
+    layout = Layout("assay", parse_transform("temperature=1e-320"), {})
+    result = RowScores([0.5], [3], [False])
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl:7: what is made of its rewards is not finite"
+    ):
+        line_of({"text": "a"}, Source("rows.jsonl", 7), result, layout)
 
 
 def test_the_logistic_function_does_not_overflow() -> None:

@@ -77,6 +77,19 @@ def test_one_begin_token_however_a_text_comes(llama: RewardModel) -> None:
     assert own.count(begin) == 1
 
 
+def test_a_token_without_a_row_is_the_clients_mistake(llama: RewardModel) -> None:
+    llama.renderer.tokenizer.add_special_tokens({"additional_special_tokens": ["<rule>"]})
+    llama.renderer.forget()
+    reader = Reader(llama, Limits(), ReadingOptions(special_tokens="special"))
+    for item, field in (
+        (Text("user: a <rule>", "texts.0"), "texts.0"),
+        (conversation(("user", "a"), ("assistant", "b <rule>")), "messages"),
+    ):
+        with pytest.raises(Refusal, match="'<rule>' is token") as refused:
+            read(reader, item)
+        assert (refused.value.status, refused.value.param) == (422, field)
+
+
 def test_add_special_tokens_says_whether_a_begin_token_is_added(
     llama: RewardModel, serving: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

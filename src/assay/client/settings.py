@@ -152,6 +152,12 @@ def settings_of(base_url: str | None, options: Any) -> ClientSettings:
         raise ConfigError(
             "no address of a server", mend=f"give base_url, or set {BASE_URL}=http://HOST:PORT"
         )
+    if not isinstance(address, str):
+        raise ConfigError(
+            f"{address!r} is no address of a server",
+            where="base_url",
+            mend="write http://HOST:PORT",
+        )
     known = list(Options.__annotations__)
     for name in options:
         if name not in known:

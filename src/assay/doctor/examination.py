@@ -50,7 +50,7 @@ def examine(recipe: str | None = None, model: str | None = None) -> Iterator[Sec
     """
     if recipe is not None and not Path(recipe).is_file():
         what = "is a directory" if Path(recipe).is_dir() else "no such recipe"
-        raise ConfigError(what, where=recipe, mend="name a YAML file")
+        raise ConfigError(what, where=recipe or "''", mend="name a YAML file")
     yield from (versions(), extras(), machine())
     section = Section("devices", "torch and its devices")
     with section.asked():

@@ -31,6 +31,7 @@ from assay.evaluate.stored import read_stored
 from assay.evaluate.summary import summary_lines
 from assay.model.locate import checkpoints_in, locate_model
 from assay.model.metadata import Metadata
+from assay.notices import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ def print_results(results: dict[str, Any]) -> None:
     out.print(table)
     out.print(
         f"accuracy {results['accuracy']:.4f}, 95% interval [{low:.3f}, {high:.3f}] "
-        f"({results['num_comparisons']} comparisons of {results['num_prompts']} prompts)",
+        f"({counted(results['num_comparisons'], 'comparison')} of "
+        f"{counted(results['num_prompts'], 'prompt')})",
         highlight=False,
     )
     for line in summary_lines(results):

@@ -177,7 +177,7 @@ def check_ids(
     """Refuse a token that the model's embedding has no row for.
 
     Args:
-        sequences: their ids.
+        sequences: at least one, none of them empty.
         num_ids: rows of the embedding.
         renderer: knows the token's name.
         where: the sequences come from.
@@ -185,7 +185,7 @@ def check_ids(
     Raises:
         DataError: names the token.
     """
-    if (largest := max((max(ids) for ids in sequences if ids), default=0)) >= num_ids:
+    if (largest := max(map(max, sequences))) >= num_ids:
         raise DataError(
             f"{renderer.tokenizer.convert_ids_to_tokens(largest)!r} is token {largest} of the "
             f"tokenizer, and the model's embedding has {num_ids} rows",

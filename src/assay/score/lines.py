@@ -48,12 +48,23 @@ def check_fields(fields: JsonObject, place: Source, style: Style) -> None:
 
 
 def line_of(fields: JsonObject, place: Source, result: RowScores, layout: Layout) -> str:
-    """The row with its rewards as one line of JSON, without the line's end."""
+    """The row with its rewards as one line of JSON, without the line's end.
+
+    Raises:
+        DataError: rewards have no place in the row, or what is made of them is not finite.
+    """
     if layout.style == "messages":
         row = _in_messages(fields, place, result, layout)
     else:
         row = fields | {"assay": _beside(result, layout)}
-    return json.dumps(row, ensure_ascii=False)
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise DataError(
+            "what is made of its rewards is not finite",
+            where=place,
+            mend="give --transform larger numbers, or the parts of --reward smaller weights",
+        ) from None
 
 
 def _beside(result: RowScores, layout: Layout) -> dict[str, Any]:

@@ -103,8 +103,10 @@ def reading_limit(model: ScoringModel, max_length: int | None) -> int:
     """Tokens of one sequence: `max_length`, by default the model's context.
 
     Raises:
-        ConfigError: it is beyond the model's context.
+        ConfigError: it is no length, or beyond the model's context.
     """
+    if max_length is not None and max_length < 1:
+        raise ConfigError(f"--max-length {max_length} leaves no token", mend="give at least 1")
     if max_length is not None and max_length > model.max_length:
         raise ConfigError(
             f"--max-length {max_length} is beyond the model's context of {model.max_length} tokens",
@@ -205,6 +207,12 @@ def _render(model: ScoringModel, items: Sequence[Scorable]) -> list[list[Rendere
 
 def _fitted(model: ScoringModel, item: Scorable, texts: list[Rendered], limit: int) -> _Ready:
     ready = _Ready(texts, [_fit(item, text, limit, model) for text in texts])
+    if not all(ready.ids):
+        raise DataError(
+            "an empty text has no token to score",
+            where=item.source,
+            mend="give it a prompt or an answer",
+        )
     check_ids(ready.ids, model.num_ids, model.renderer, item.source)
     return ready
 

@@ -11,6 +11,7 @@ from assay.data.records import Group, Response, Source
 from assay.data.rendering import Renderer, TokenIds
 from assay.data.special_tokens import SpecialTokenGuard
 from assay.errors import AssayError, DataError
+from assay.model.rewards import check_ids
 from assay.model.vllm.either import ScoringModel
 from assay.score.scorer import reading_limit, without_beginning
 from assay.serve.foreign_tokens import foreign_tokens
@@ -183,8 +184,6 @@ class Reader:
         if not item.text:
             raise Refusal(422, "is empty", param=item.field, mend="send a text")
         ids = self._with_one_begin(self.renderer.render_text(item.text).ids, add=item.begin)
-        if not ids:
-            raise Refusal(422, "has no token to score", param=item.field)
         found = foreign_tokens(item.text, self._own_tokens, rendered=True)
         self._refuse_foreign(found, item.field)
         untemplated = not found and not self._begins_as_own(item.text, ids)
@@ -236,7 +235,7 @@ class Reader:
 
     def _begins_as_own(self, text: str, ids: TokenIds) -> bool:
         mark = self.renderer.tokenizer.bos_token
-        begun = ids[0] == self._begin or not (mark and self.beginning.startswith(mark))
+        begun = ids[:1] == (self._begin,) or not (mark and self.beginning.startswith(mark))
         return begun and begins_as(text, self.beginning, mark)
 
     def _forget_after(self, tokens: int) -> None:
@@ -248,6 +247,12 @@ class Reader:
 
     def _fitted(self, ids: TokenIds, field: str, asked: Asked, group: Group | None) -> TokenIds:
         """The ids that the model reads: what is too long loses its beginning, or is refused."""
+        if not ids:
+            raise Refusal(422, "has no token to score", param=field)
+        try:
+            check_ids([ids], self.num_ids, self.renderer)
+        except DataError as error:
+            raise of_error(error, field) from None
         limit = min(self.limit, asked.max_length or self.limit)
         if len(ids) <= limit:
             return ids
