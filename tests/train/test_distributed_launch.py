@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -236,6 +237,66 @@ def test_no_thread_frees_tensors_when_a_process_ends() -> None:
     for process in processes:
         codes, said = process.communicate(timeout=120)
         assert json.loads(codes) == [2] * 12, said
+
+
+RUNS = """
+import random
+import time
+from assay.errors import ConfigError
+from assay.train.strategy.team import team
+
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+for turn in range(4):
+    with team("cpu") as joined:
+        told = joined.gather("a" * joined.rank * (turn + 1))
+        assert told == ["", "a" * (turn + 1)], told
+        before = resident()
+        for _ in range(4):
+            joined.gather(bytes(32 << 20))
+        assert resident() - before < 64 << 20  # What was told is not kept: 96 MiB each time.
+    time.sleep(random.random() / 4)
+try:
+    with team("cpu") as joined:
+        raise ConfigError("the fifth fails")
+except (ConfigError, SystemExit):
+    try:
+        with team("cpu"):
+            pass
+    except ConfigError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_runs_of_one_process_follow_one_another() -> None:
+    # What one has left in the store is not for the next; a failed one ends its processes.
+    processes = as_ranks([["-c", RUNS]] * 2)
+    for process in processes:
+        told, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert "in a process group already" in told
+
+
+def test_an_address_where_nobody_can_meet_is_the_users_mistake(
+    make: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+        for name, value in (place | {"MASTER_PORT": port}).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(ConfigError, match=rf"cannot meet at 127\.0\.0\.1:{port} .*free port"):
+            train(make(tmp_path / "run"))
+
+
+def test_who_does_not_speak_keeps_its_exit_code() -> None:
+    errors = (ConfigError("x"), KeyboardInterrupt(), SystemExit(143), SystemExit("x"), ValueError())
+    assert [ending._exit_code(error) for error in errors] == [2, 130, 143, 2, 2]
 
 
 class SlowStore(dist.HashStore):

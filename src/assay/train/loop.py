@@ -91,6 +91,7 @@ def train(recipe: Recipe, *, resume: str | None = None, overwrite: bool = False)
 
     Raises:
         AssayError: as the messages say; nothing that was there is lost.
+        SystemExit: of several processes another one failed, and says why.
     """
     with (
         team_of_launcher(recipe.train.device) as team,

@@ -51,7 +51,7 @@ def ending_together(store: Any, rank: int, size: int) -> Iterator[None]:
             atexit.register(notes.stay)  # Until then it has spoken.
         if not speaks:
             # Said by the process that it happened to; here it is but a broken connection.
-            raise SystemExit(error.exit_code if isinstance(error, AssayError) else 2) from None
+            raise SystemExit(_exit_code(error)) from None
         if isinstance(error, AssayError):
             error.what += f" (process {rank} of {size})"
         if isinstance(error, RuntimeError) and _is_broken_connection(error):
@@ -81,9 +81,8 @@ class _Notes:
             if self._is_first is None:
                 try:
                     self._is_first = int(self._store.add(_SIGNED, 1)) == 1
-                except (
-                    RuntimeError
-                ):  # Who held the notes is gone without a word: the second speaks.
+                except RuntimeError:
+                    # Who held the notes is gone without a word: the second speaks.
                     self._is_first = self._rank == 1
             return self._is_first
 
@@ -107,6 +106,17 @@ class _Notes:
                 time.sleep(_POLL / 20)
 
 
+def _exit_code(error: BaseException) -> int:
+    match error:
+        case AssayError():
+            return error.exit_code
+        case KeyboardInterrupt():
+            return 130
+        case SystemExit(code=int(code)):
+            return code
+    return 2
+
+
 def _is_broken_connection(error: RuntimeError) -> bool:
     text = str(error).lower()
-    return isinstance(error, dist.DistError) or "gloo" in text or "connection" in text
+    return isinstance(error, dist.DistError) or "gloo" in text or "connection closed" in text

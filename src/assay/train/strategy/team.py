@@ -8,6 +8,7 @@ the launcher, and in the notes of `ending.py`.
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import os
 import pickle
@@ -16,16 +17,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch import distributed as dist
-from torch._C._distributed_c10d import PrefixStore
+from torch._C._distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from assay.errors import ConfigError
+from assay.errors import ConfigError, first_line
 from assay.notices import logger
 from assay.train.strategy.ending import ending_together
 
@@ -39,6 +40,8 @@ Who drops the last reference frees the tensors, for which it takes the interpret
 gloo's own thread, and the interpreter ended meanwhile, the process would abort: "terminate called
 without an active exception".
 """
+_runs = itertools.count()
+"""Numbers them, alike in all processes: what one left in the store is not for the next."""
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl", "xpu": "xccl"}
 
 
@@ -104,13 +107,18 @@ class Team:
         """Everybody's value, by rank, for everybody."""
         if self.size == 1:
             return [value]
-        own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
-        lengths = [int(length) for length in self._all_of(torch.tensor([len(own)]))]
-        padded = self._all_of(F.pad(own, (0, max(lengths) - len(own))))
-        return [
-            pickle.loads(text[:length].numpy().tobytes())
-            for text, length in zip(padded, lengths, strict=True)
+        text = pickle.dumps(value)
+        lengths = [int(length) for length in self._all_of(torch.tensor([len(text)]))]
+        own = torch.zeros(max(lengths), dtype=torch.uint8)
+        own[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        texts = self._all_of(own)
+        values = [
+            pickle.loads(told[:length].clone().numpy().data)
+            for told, length in zip(texts, lengths, strict=True)
         ]
+        for tensor in (own, *texts):  # The exchange is kept, what was told is not.
+            tensor.untyped_storage().resize_(0)
+        return values
 
     def largest(self, value: int) -> int:
         """The largest of everybody's values."""
@@ -166,8 +174,10 @@ def team(device: str) -> Iterator[Team]:
         device: the recipe's `train.device`.
 
     Raises:
-        ConfigError: the environment is not what a launcher makes of it.
+        ConfigError: the environment is not what a launcher makes of it, or this process is in a
+            group already.
         ResourceError: another process died.
+        SystemExit: another process failed first, and says why.
     """
     place, kind = Place.of_this_process(), _device_kind(device)
     if kind == "npu":
@@ -175,17 +185,23 @@ def team(device: str) -> Iterator[Team]:
     if place.size == 1:
         yield Team(place)
         return
-    store, rank, size = next(rendezvous("env://"))
+    if dist.is_initialized():
+        raise ConfigError(
+            "this process is in a process group already, of another program or a run that failed",
+            mend="train in new processes",
+        )
+    store, rank, size = _meeting(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
+    run = next(_runs)
     if kind != "cpu" and place.local_rank < torch.get_device_module(kind).device_count():
         torch.get_device_module(kind).set_device(place.local_rank)
     dist.init_process_group(
         _BACKENDS.get(kind, "gloo"),
-        store=PrefixStore("run", store),
+        store=PrefixStore(f"run/{run}", store),
         rank=rank,
         world_size=size,
     )
     level = logger.level
-    with ending_together(store, rank, size):
+    with ending_together(PrefixStore(f"notes/{run}", store), rank, size):
         joined = Team(place)
         if (dist.get_rank(), dist.get_world_size()) != (place.rank, place.size):
             raise ConfigError(
@@ -203,6 +219,23 @@ def team(device: str) -> Iterator[Team]:
             logger.setLevel(level)
     _finished.clear()
     dist.destroy_process_group()
+
+
+@cache
+def _meeting(address: str, port: str) -> tuple[Store, int, int]:
+    """The store where the processes meet, this one's rank, and how many there are.
+
+    Kept, for the first process may serve it, and another run of theirs meets there again.
+    """
+    try:
+        store, rank, size = next(rendezvous("env://"))
+    except dist.DistError as error:
+        raise ConfigError(
+            f"the processes cannot meet at {address}:{port} ({first_line(error)})",
+            where="MASTER_ADDR, MASTER_PORT",
+            mend="name a free port of the first process's machine",
+        ) from None
+    return store, rank, size
 
 
 def _finish(work: dist.Work | None) -> None:
