@@ -222,6 +222,19 @@ def test_a_base_that_lacks_a_weight_makes_no_language_model(
     assert not (tmp_path / "m").exists()
 
 
+def test_a_damaged_config_of_the_base_is_named(tiny_base: Path, tmp_path: Path) -> None:
+    from test_foreign import adapted
+
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    adapted(base).save_pretrained(tmp_path / "a")
+    about = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    (base / "config.json").write_text(json.dumps(about | {"hidden_size": "many"}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"base: its config\.json cannot be read .*hidden_size"):
+        merge(str(tmp_path / "a"), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_a_language_model_is_written_with_the_template_that_is_named(
     tiny_base: Path, tmp_path: Path
 ) -> None:
